@@ -1,0 +1,69 @@
+# A block device: latency, parallelism, bandwidth, and what is in flight.
+from .types cimport int32_t, int64_t, ns_t, uint32_t, uint64_t
+
+cdef enum:
+    IO_READ = 0
+    IO_WRITE = 1
+
+cdef enum io_kind:               # what completion means; see pageout.pyx
+    IO_PAGE_READ = 0             # fills a locked frame
+    IO_PAGE_WRITE = 1            # ends writeback of a frame
+    IO_DETACHED = 2              # nobody waits
+
+ctypedef struct io_req_t:
+    ns_t done
+    uint32_t pfn
+    uint32_t kind
+
+ctypedef struct io_ring_t:       # requests in order of completion
+    io_req_t *req
+    uint32_t cap
+    uint32_t head
+    uint32_t count
+
+ctypedef struct blkdev_t:
+    int32_t id
+    bint rotational
+    ns_t latency[2]              # read, write: one page, idle device
+    ns_t issue[2]                # latency / queue depth: earliest distance between two starts
+    ns_t page_ns                 # 4096 bytes / bandwidth
+    int32_t nr_requests          # submitters wait beyond this many in flight
+    ns_t next_start
+    ns_t last_done[2]
+    uint64_t last_pos
+    int32_t last_rw
+    io_ring_t ring[2]
+    uint64_t ios[2]
+    uint64_t pages[2]
+    ns_t busy_ns
+    double write_bw              # pages/s, what the flusher believes (9.3)
+
+cdef int blkdev_init(blkdev_t *d, int id, bint rotational, ns_t read_ns, ns_t write_ns, int queue_depth,
+                     int64_t bandwidth) except -1
+cdef void blkdev_free(blkdev_t *d) noexcept nogil
+cdef ns_t blk_submit(blkdev_t *d, int rw, int kind, uint32_t pfn, uint64_t pos, ns_t now) noexcept nogil
+
+
+cdef inline ns_t blk_next_done(const blkdev_t *d) noexcept nogil:
+    # time of the earliest completion; a very late time when idle
+    cdef ns_t t = <ns_t> 1 << 62
+    if d.ring[0].count:
+        t = d.ring[0].req[d.ring[0].head].done
+    if d.ring[1].count and d.ring[1].req[d.ring[1].head].done < t:
+        t = d.ring[1].req[d.ring[1].head].done
+    return t
+
+
+cdef inline io_req_t blk_pop(blkdev_t *d) noexcept nogil:
+    # takes the earliest completion off; reads first at equal times
+    cdef int rw = 0
+    cdef io_ring_t *r
+    cdef io_req_t q
+    if d.ring[0].count == 0 or (d.ring[1].count
+                                and d.ring[1].req[d.ring[1].head].done < d.ring[0].req[d.ring[0].head].done):
+        rw = 1
+    r = &d.ring[rw]
+    q = r.req[r.head]
+    r.head = (r.head + 1) & (r.cap - 1)
+    r.count -= 1
+    return q

@@ -1,0 +1,91 @@
+# Physical memory of one zone: free blocks by order, per-CPU lists, watermarks.
+from .page cimport page_t
+from .types cimport MAX_NR_ZONES, NR_ORDERS, int32_t, int64_t, nid_t, pfn_t, uint64_t
+from .vmstat cimport NR_ZONE_STATS
+from .watermark cimport NR_WMARK
+
+ctypedef struct free_area_t:
+    pfn_t head                   # doubly linked through page_t.swap (next) and page_t.lru (previous)
+    uint64_t nr_free
+
+ctypedef struct per_cpu_pages_t:
+    pfn_t *pages                 # a stack: the top is hot, the bottom goes back to the buddy first
+    int32_t bottom               # index of the coldest page
+    int32_t count
+    int32_t cap
+    int32_t high                 # 6.12: grows towards high_max
+    int32_t free_factor
+    int32_t alloc_factor
+
+ctypedef struct zone_t:
+    nid_t nid
+    int32_t idx                  # zone_type
+    int32_t id                   # index in machine zones
+    int64_t start_pfn
+    int64_t spanned
+    int64_t present
+    int64_t managed
+    int64_t virgin               # first pfn of the never-used tail of order-10 blocks; see zone_init_free
+    int64_t virgin_end
+    int64_t nr_free              # NR_FREE_PAGES: without the per-CPU lists
+    int64_t boost
+    int64_t wmark[NR_WMARK]
+    int64_t lowmem_reserve[MAX_NR_ZONES]
+    int64_t nr_lru[5]
+    int64_t nr_write_pending
+    free_area_t free_area[NR_ORDERS]
+    per_cpu_pages_t *pcp         # one per CPU
+    int32_t nr_cpus
+    int32_t pcp_batch
+    int32_t pcp_high_min
+    int32_t pcp_high_max
+    bint reclaim_active          # kswapd is at work: per-CPU lists stay short
+    bint below_high              # 6.12: allocations saw the zone below HIGH
+    uint64_t stat[NR_ZONE_STATS]
+
+cdef int zone_init(zone_t *z, nid_t nid, int idx, int zid, int64_t start_pfn, int64_t spanned, int64_t managed,
+                   int nr_cpus) except -1
+cdef int zone_init_pcp(zone_t *z, int node_cpus, int64_t high_fraction, bint v612) except -1
+cdef void zone_init_free(zone_t *z, page_t *frames, int64_t first, int64_t end) noexcept nogil
+cdef void zone_free(zone_t *z) noexcept nogil
+cdef pfn_t rmqueue_buddy(zone_t *z, page_t *frames, int order) noexcept nogil
+cdef void free_one_page(zone_t *z, page_t *frames, pfn_t pfn, int order) noexcept nogil
+cdef void pcp_refill(zone_t *z, page_t *frames, int cpu, bint v612) noexcept nogil
+cdef void pcp_spill(zone_t *z, page_t *frames, int cpu, int n) noexcept nogil
+cdef void pcp_free_overflow(zone_t *z, page_t *frames, int cpu, bint v612) noexcept nogil
+cdef void drain_zone_pages(zone_t *z, page_t *frames) noexcept nogil
+cdef int zone_verify(zone_t *z, page_t *frames) except -1
+
+
+cdef inline int64_t wmark_pages(const zone_t *z, int w) noexcept nogil:
+    return z.wmark[w] + z.boost
+
+
+cdef inline bint zone_watermark_ok(const zone_t *z, int order, int64_t mark, int highest_zoneidx,
+                                   int64_t nr_free) noexcept nogil:
+    # is a request of `order` allowed to leave the zone at `mark`?
+    cdef int o
+    nr_free -= (1 << order) - 1
+    if nr_free <= mark + z.lowmem_reserve[highest_zoneidx]:
+        return False
+    if order == 0:
+        return True
+    for o in range(order, NR_ORDERS):
+        if z.free_area[o].nr_free:
+            return True
+    return False
+
+
+cdef inline pfn_t pcp_pop(per_cpu_pages_t *p) noexcept nogil:
+    cdef int32_t at
+    if p.count == 0:
+        return 0
+    p.count -= 1
+    at = p.bottom + p.count
+    return p.pages[at - p.cap if at >= p.cap else at]
+
+
+cdef inline void pcp_push(per_cpu_pages_t *p, pfn_t pfn) noexcept nogil:
+    cdef int32_t at = p.bottom + p.count
+    p.pages[at - p.cap if at >= p.cap else at] = pfn
+    p.count += 1

@@ -1,0 +1,286 @@
+"""The buddy allocator of one zone, and the per-CPU lists in front of it (mm/page_alloc.c).
+
+Free blocks of 2^order frames hang in one list per order; a block is split on allocation and merged with
+its buddy (pfn ^ 2^order) on free. Order-0 requests go through a per-CPU stack that is refilled and
+spilled in batches. Migrate types are not modelled: every page counts as movable.
+
+A zone begins as a run of order-10 blocks that nobody has touched. They are not linked but remembered as a
+range (`virgin`), so a machine of 1 TiB is created without touching its frames.
+"""
+
+from libc.stdlib cimport calloc, free
+
+from .debug cimport MM_BUG_ON
+from .page cimport PG_BUDDY, PG_PCP, page_t
+from .types cimport MAX_ORDER, NR_ORDERS, int32_t, int64_t, nid_t, pfn_t, uint8_t
+from .watermark cimport WMARK_LOW, zone_batchsize
+
+
+cdef int zone_init(zone_t *z, nid_t nid, int idx, int zid, int64_t start_pfn, int64_t spanned, int64_t managed,
+                   int nr_cpus) except -1:
+    """An empty zone: no frame is free until zone_init_free. Raises MemoryError."""
+    z.nid = nid
+    z.idx = idx
+    z.id = zid
+    z.start_pfn = start_pfn
+    z.spanned = spanned
+    z.present = managed
+    z.managed = managed
+    z.nr_cpus = nr_cpus
+    z.pcp_batch = <int32_t> zone_batchsize(managed)
+    z.pcp = <per_cpu_pages_t *> calloc(nr_cpus, sizeof(per_cpu_pages_t))
+    if z.pcp == NULL:
+        raise MemoryError("per-CPU lists")
+    return 0
+
+
+
+
+cdef int zone_init_pcp(zone_t *z, int node_cpus, int64_t high_fraction, bint v612) except -1:
+    """Sizes the per-CPU lists (zone_set_pageset_high_and_batch) once the watermarks are known.
+
+    Without vm.percpu_pagelist_high_fraction a list holds the LOW watermark divided by the node's CPUs;
+    6.12 lets it grow to an eighth of the zone. Raises MemoryError.
+    """
+    cdef int64_t share = 1 if node_cpus < 1 else node_cpus
+    cdef int64_t lo, hi
+    cdef int c
+    if high_fraction:
+        lo = hi = z.managed // high_fraction // share
+    else:
+        lo = z.wmark[WMARK_LOW] // share
+        hi = z.managed // 8 // share if v612 else lo
+    z.pcp_high_min = <int32_t> max(lo, 4 * z.pcp_batch)
+    z.pcp_high_max = <int32_t> min(max(hi, 4 * z.pcp_batch), 1 << 24)
+    if z.pcp_high_min > z.pcp_high_max:
+        z.pcp_high_min = z.pcp_high_max
+    for c in range(z.nr_cpus):
+        z.pcp[c].cap = z.pcp_high_max + 2 * z.pcp_batch + 64
+        z.pcp[c].high = z.pcp_high_min
+        z.pcp[c].pages = <pfn_t *> calloc(z.pcp[c].cap, sizeof(pfn_t))
+        if z.pcp[c].pages == NULL:
+            raise MemoryError("per-CPU lists")
+    return 0
+
+
+cdef void zone_free(zone_t *z) noexcept nogil:
+    cdef int c
+    if z.pcp != NULL:
+        for c in range(z.nr_cpus):
+            free(z.pcp[c].pages)
+    free(z.pcp)
+    z.pcp = NULL
+
+
+cdef inline void area_add(zone_t *z, page_t *frames, pfn_t pfn, int order) noexcept nogil:
+    cdef free_area_t *a = &z.free_area[order]
+    cdef page_t *p = &frames[pfn]
+    p.flags = PG_BUDDY
+    p.order = <uint8_t> order
+    p.swap = a.head
+    p.lru = 0
+    p.zone = <uint8_t> z.id
+    if a.head:
+        frames[a.head].lru = pfn
+    a.head = pfn
+    a.nr_free += 1
+
+
+cdef inline void area_del(zone_t *z, page_t *frames, pfn_t pfn, int order) noexcept nogil:
+    cdef free_area_t *a = &z.free_area[order]
+    cdef page_t *p = &frames[pfn]
+    MM_BUG_ON(not (p.flags & PG_BUDDY))
+    if p.lru:
+        frames[p.lru].swap = p.swap
+    else:
+        a.head = p.swap
+    if p.swap:
+        frames[p.swap].lru = p.lru
+    p.flags = 0
+    a.nr_free -= 1
+
+
+cdef void zone_init_free(zone_t *z, page_t *frames, int64_t first, int64_t end) noexcept nogil:
+    """Makes the frames [first, end) of the zone free: aligned order-10 blocks stay a virgin range."""
+    cdef int64_t pfn = first
+    cdef int64_t block = 1 << MAX_ORDER
+    cdef int64_t lo = (first + block - 1) // block * block
+    cdef int64_t hi = end // block * block
+    cdef int order
+    if hi > lo:
+        z.virgin = lo
+        z.virgin_end = hi
+        z.free_area[MAX_ORDER].nr_free += (hi - lo) // block
+        z.nr_free += hi - lo
+    else:
+        lo = hi = end
+    while pfn < end:
+        if pfn == lo:
+            pfn = hi
+            continue
+        order = 0
+        while order < MAX_ORDER and not pfn & ((1 << (order + 1)) - 1):
+            order += 1
+        while pfn + (1 << order) > (lo if pfn < lo else end):
+            order -= 1
+        area_add(z, frames, <pfn_t> pfn, order)
+        z.nr_free += 1 << order
+        pfn += 1 << order
+
+
+cdef inline pfn_t take_block(zone_t *z, page_t *frames, int order) noexcept nogil:
+    # a block of exactly `order`, unlinked; the caller knows there is one
+    cdef pfn_t pfn = z.free_area[order].head
+    if pfn:
+        area_del(z, frames, pfn, order)
+        return pfn
+    pfn = <pfn_t> z.virgin
+    z.virgin += 1 << MAX_ORDER
+    z.free_area[MAX_ORDER].nr_free -= 1
+    return pfn
+
+
+cdef pfn_t rmqueue_buddy(zone_t *z, page_t *frames, int order) noexcept nogil:
+    """Smallest sufficient block, split down; its first frame, or 0."""
+    cdef int o = order
+    cdef pfn_t pfn
+    while o <= MAX_ORDER and z.free_area[o].nr_free == 0:
+        o += 1
+    if o > MAX_ORDER:
+        return 0
+    pfn = take_block(z, frames, o)
+    while o > order:
+        o -= 1
+        area_add(z, frames, pfn + (<pfn_t> 1 << o), o)
+    frames[pfn].flags = 0
+    frames[pfn].zone = <uint8_t> z.id
+    z.nr_free -= 1 << order
+    return pfn
+
+
+cdef void free_one_page(zone_t *z, page_t *frames, pfn_t pfn, int order) noexcept nogil:
+    """Gives a block back, merging with free buddies as far as possible."""
+    cdef pfn_t buddy
+    z.nr_free += 1 << order
+    while order < MAX_ORDER:
+        buddy = pfn ^ (<pfn_t> 1 << order)
+        if (buddy < z.start_pfn or buddy + (1 << order) > z.start_pfn + z.spanned
+                or not frames[buddy].flags & PG_BUDDY or frames[buddy].order != order
+                or frames[buddy].zone != z.id):
+            break
+        area_del(z, frames, buddy, order)
+        frames[pfn].flags = 0
+        pfn &= ~(<pfn_t> 1 << order)
+        order += 1
+    area_add(z, frames, pfn, order)
+
+
+cdef inline int32_t clamp32(int32_t v, int32_t lo, int32_t hi) noexcept nogil:
+    return lo if v < lo else (hi if v > hi else v)
+
+
+cdef void pcp_refill(zone_t *z, page_t *frames, int cpu, bint v612) noexcept nogil:
+    """rmqueue_bulk: one batch from the buddy; on 6.12 batches double while a CPU keeps allocating."""
+    cdef per_cpu_pages_t *p = &z.pcp[cpu]
+    cdef int32_t n = z.pcp_batch, room
+    cdef pfn_t pfn
+    if v612:
+        if z.pcp_high_min != z.pcp_high_max:
+            if not z.below_high and p.high < z.pcp_high_max:
+                p.high = clamp32(p.high + z.pcp_batch, z.pcp_high_min, z.pcp_high_max)
+            room = p.high - p.count - z.pcp_batch
+            n = clamp32(z.pcp_batch << p.alloc_factor, z.pcp_batch,
+                        room if room > z.pcp_batch else z.pcp_batch)
+            if p.alloc_factor < 5:
+                p.alloc_factor += 1
+    room = p.cap - p.count
+    if n > room:
+        n = room
+    while n > 0:
+        pfn = rmqueue_buddy(z, frames, 0)
+        if pfn == 0:
+            break
+        frames[pfn].flags = PG_PCP
+        # the kernel appends, so pages leave in the order the buddy gave them: fill from below
+        p.bottom = (p.cap if p.bottom == 0 else p.bottom) - 1
+        p.pages[p.bottom] = pfn
+        p.count += 1
+        n -= 1
+
+
+cdef void pcp_spill(zone_t *z, page_t *frames, int cpu, int n) noexcept nogil:
+    """free_pcppages_bulk: the n coldest pages go back to the buddy."""
+    cdef per_cpu_pages_t *p = &z.pcp[cpu]
+    cdef pfn_t pfn
+    while n > 0 and p.count > 0:
+        pfn = p.pages[p.bottom]
+        p.bottom += 1
+        if p.bottom == p.cap:
+            p.bottom = 0
+        p.count -= 1
+        frames[pfn].flags = 0
+        free_one_page(z, frames, pfn, 0)
+        n -= 1
+
+
+cdef void pcp_free_overflow(zone_t *z, page_t *frames, int cpu, bint v612) noexcept nogil:
+    """After a free: spill when the list is over its mark (nr_pcp_high, nr_pcp_free)."""
+    cdef per_cpu_pages_t *p = &z.pcp[cpu]
+    cdef int32_t batch = z.pcp_batch, high, n
+    if v612:
+        p.alloc_factor >>= 1
+        high = clamp32(p.high, z.pcp_high_min, z.pcp_high_max)
+        if z.reclaim_active:
+            p.high = clamp32(p.high - (batch << p.free_factor), z.pcp_high_min, z.pcp_high_max)
+            high = batch * 4 if batch * 4 < high else high
+        elif z.below_high and p.count >= high:
+            p.high = clamp32(p.count - (batch << p.free_factor), z.pcp_high_min, z.pcp_high_max)
+    else:
+        high = z.pcp_high_min
+        if z.reclaim_active and batch * 4 < high:
+            high = batch * 4
+    if p.count < high and p.count < p.cap - 1:
+        return
+    n = batch << p.free_factor
+    if high - batch > n and p.free_factor < 16:
+        p.free_factor += 1
+    n = clamp32(n, batch, high - batch if high - batch > batch else batch)
+    pcp_spill(z, frames, cpu, n)
+
+
+cdef void drain_zone_pages(zone_t *z, page_t *frames) noexcept nogil:
+    cdef int c
+    for c in range(z.nr_cpus):
+        pcp_spill(z, frames, c, z.pcp[c].count)
+
+
+cdef int zone_verify(zone_t *z, page_t *frames) except -1:
+    """Walks every free list: counts, links, alignment, and no two buddies free side by side."""
+    cdef int64_t total = 0, n
+    cdef int order
+    cdef pfn_t pfn, prev, buddy
+    for order in range(NR_ORDERS):
+        n = 0
+        prev = 0
+        pfn = z.free_area[order].head
+        while pfn:
+            if not frames[pfn].flags & PG_BUDDY or frames[pfn].order != order or frames[pfn].lru != prev:
+                raise AssertionError(f"free list {order} of zone {z.id} is broken at frame {pfn}")
+            if pfn & ((1 << order) - 1):
+                raise AssertionError(f"free block {pfn} of order {order} is not aligned")
+            buddy = pfn ^ (<pfn_t> 1 << order)
+            if (order < MAX_ORDER and buddy >= z.start_pfn and buddy < z.start_pfn + z.spanned
+                    and frames[buddy].flags & PG_BUDDY and frames[buddy].order == order
+                    and frames[buddy].zone == z.id):
+                raise AssertionError(f"buddies {pfn} and {buddy} of order {order} are both free")
+            n += 1
+            prev = pfn
+            pfn = frames[pfn].swap
+        if order == MAX_ORDER:
+            n += (z.virgin_end - z.virgin) >> MAX_ORDER
+        if n != <int64_t> z.free_area[order].nr_free:
+            raise AssertionError(f"zone {z.id} order {order}: {n} blocks, counted {z.free_area[order].nr_free}")
+        total += n << order
+    if total != z.nr_free:
+        raise AssertionError(f"zone {z.id}: {total} pages free, counted {z.nr_free}")
+    return 0

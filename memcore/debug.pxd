@@ -1,0 +1,10 @@
+# Assertions (compiled to nothing in release) and the compiler hints of the hot loops.
+
+cdef extern from "debug.h" nogil:
+    void MM_BUG_ON(bint cond)
+    int MM_DEBUG_ENABLED
+    void mm_host_oom(const char *what)
+    bint mm_likely(bint x)
+    bint mm_unlikely(bint x)
+    void mm_prefetch(const void *p)
+    void mm_prefetchw(const void *p)

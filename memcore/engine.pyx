@@ -1,0 +1,564 @@
+"""The door to the engine: where Python values become structs, and result codes become exceptions.
+
+An `Engine` is one simulated machine. It is built from plain integers (pages, nanoseconds), fed with chunks
+of access records and run in bounded steps; `run` says why it stopped. pymem.simulation is its caller.
+"""
+
+from importlib import resources
+
+from libc.stdlib cimport calloc, realloc
+from libc.string cimport memcpy, memset
+
+from .blkdev cimport blkdev_init, blkdev_t
+from .buddy cimport zone_init, zone_init_free, zone_t
+from .filemap cimport filemap_add_mapper, filemap_init, filemap_t
+from .machine cimport (EV_OOM_KILL, count, event_t, global_node_stat, log_event, machine_alloc,
+                       machine_finish_zones, machine_free, machine_t, machine_verify, wb_t)
+from .mempolicy cimport MPOL_BIND, mempolicy_t
+from .mm cimport mm_add_vma, mm_init, mm_t
+from .node cimport node_build_zonelist, node_t
+from .page cimport PG_KERNEL
+from .page_alloc cimport build_zonelist
+from .pagetable cimport pagetable_resize
+from .psi cimport psi_update_averages
+from .sample cimport sample_columns, take_sample
+from .sched cimport sched_add_thread, sched_init, sched_run, sched_start, sched_verify, sched_wake
+from .swapfile cimport swap_add_area, swap_finish, swap_init
+from .thread cimport (LAT_BUCKETS, NR_LATENCIES, THREAD_FLUSHER, THREAD_KSWAPD, THREAD_TASK, TH_BLOCKED,
+                      TH_DEAD, thread_t)
+from .types cimport MAX_CPUS, MAX_NODES, MAX_NR_ZONES, int32_t, int64_t, uint32_t, uint64_t, uint8_t
+from .vmstat cimport NR_KERNEL_PINNED, NR_SLAB_RECLAIMABLE, NR_SLAB_UNRECLAIMABLE, OOM_KILL
+from .zonelist cimport zonelist_t
+
+
+def _names(which: str) -> list[str]:
+    """The counters of one list of vmstat.pxd, in order, by their /proc/vmstat names."""
+    text = resources.files("memcore").joinpath("vmstat.pxd").read_text(encoding="utf-8")
+    block = text.split(f"# {which}:", 1)[1].split("\n\n", 1)[0]
+    names = [line.split("#")[0].strip().lower() for line in block.splitlines()[1:]]
+    return [n for n in names if n and not n.startswith("nr_vm_") and n not in ("nr_node_stats", "nr_zone_stats")]
+
+
+EVENT_NAMES = _names("vm_event")
+NODE_STAT_NAMES = _names("node_stat")
+ZONE_STAT_NAMES = _names("zone_stat")
+SAMPLE_COLUMNS = ["time_ns", "accesses", "nr_free_pages", "swap_free", "psi_memory_some", "psi_memory_full",
+                  "psi_io_some", "psi_io_full", "psi_cpu_some", "zswap_pool_pages", "kswapd_awake",
+                  "nr_dirty_threshold"] + NODE_STAT_NAMES + EVENT_NAMES
+EVENT_KINDS = ["kswapd_wake", "kswapd_sleep", "direct_begin", "direct_end", "oom", "oom_kill", "task_start",
+               "task_exit", "throttle", "dirty_throttle", "writeback", "node_reclaim"]
+EXIT_REASONS = ["none", "chunk", "limit", "oom", "done", "time", "fault", "idle", "sample"]
+LATENCY_KINDS = ["hit", "minor", "file_major", "swap_in", "direct_reclaim", "syscall"]
+STALL_CAUSES = ["direct_reclaim", "throttle", "swap_in", "file_read", "dirty", "cpu", "oom", "device", "fsync"]
+
+
+cdef class Engine:
+    """One simulated machine.
+
+    params: tunables and costs by the names of params.pxd (all required).
+    nodes: per node {"cpus": int, "distance": [int], "access_ns": [int], "tier": int, "demotion": [nid],
+        "zones": [{"idx", "start_pfn", "spanned", "managed", "present", "free"}]}; a zone's kernel memory
+        is what of `managed` is not `free`.
+    cpu_nodes: node of each CPU.
+    devices: [{"rotational", "read_ns", "write_ns", "queue_depth", "bandwidth"}].
+    swaps: [{"slots", "priority" (None: automatic), "device", "synchronous", "rotational"}].
+    files: [{"pages", "device"}].
+    policies: [{"mode", "nodes": [nid], "weights": [int]}].
+
+    Raises ValueError for impossible figures, MemoryError when the host lacks memory.
+    """
+
+    cdef machine_t m
+    cdef list chunks             # what each thread reads from, kept alive
+    cdef bint started
+
+    def __cinit__(self):
+        memset(&self.m, 0, sizeof(machine_t))
+
+    def __init__(self, *, dict params, list nodes, list cpu_nodes, devices=(), swaps=(), files=(),
+                 policies=(), int64_t sample_interval=0, int64_t time_limit=0,
+                 uint64_t seed=0):
+        cdef machine_t *m = &self.m
+        cdef uint64_t frames = 1
+        if not 1 <= len(nodes) <= MAX_NODES:
+            raise ValueError(f"{len(nodes)} nodes; 1 to {MAX_NODES} are possible")
+        if not 1 <= len(cpu_nodes) <= MAX_CPUS:
+            raise ValueError(f"{len(cpu_nodes)} CPUs; 1 to {MAX_CPUS} are possible")
+        for node in nodes:
+            for zone in node["zones"]:
+                frames = max(frames, zone["start_pfn"] + zone["spanned"])
+        if frames >= 1 << 32:
+            raise ValueError(f"{frames} frames; at most {(1 << 32) - 1} (16 TiB) are possible")
+        m.p = params
+        m.v61 = m.p.kernel < 612
+        m.rng.state = seed
+        m.sample_interval = sample_interval
+        m.time_limit = time_limit
+        self.chunks = [None]
+        machine_alloc(m, frames, len(nodes), len(cpu_nodes))
+        for i, nid in enumerate(cpu_nodes):
+            m.cpus[i].id = i
+            m.cpus[i].nid = nid
+            m.nodes[nid].nr_cpus += 1
+        self.add_devices(devices)
+        self.add_nodes(nodes)
+        self.add_swaps(swaps)
+        self.add_files(files)
+        self.add_policies(policies)
+        sched_init(m)
+
+    def __dealloc__(self):
+        machine_free(&self.m)
+
+    # ---- building -----------------------------------------------------------------------------------
+
+    cdef int add_nodes(self, list nodes) except -1:
+        cdef machine_t *m = &self.m
+        cdef node_t *n
+        cdef zone_t *z
+        cdef int32_t[MAX_NODES] load
+        cdef int i, j
+        cdef int64_t end, pinned, k
+        memset(load, 0, sizeof(load))
+        for i, spec in enumerate(nodes):
+            n = &m.nodes[i]
+            n.tier = spec.get("tier", 0)
+            for j in range(m.nr_nodes):
+                n.distance[j] = spec["distance"][j]
+                n.access_ns[j] = max(1, spec["access_ns"][j])
+            for nid in spec.get("demotion", ()):
+                n.demotion_target[n.nr_demotion_targets] = nid
+                n.nr_demotion_targets += 1
+            n.can_demote = m.p.demotion_enabled != 0 and n.nr_demotion_targets > 0
+            for zs in spec["zones"]:
+                z = &m.zones[n.first_zone + <int> zs["idx"]]
+                zone_init(z, i, zs["idx"], n.first_zone + <int> zs["idx"], zs["start_pfn"], zs["spanned"],
+                          zs["managed"], m.nr_cpus)
+                z.present = zs.get("present", zs["managed"])
+                n.present += z.present
+        for i in range(m.nr_zones):
+            m.zones[i].id = i
+            m.zones[i].idx = i % MAX_NR_ZONES
+            m.zones[i].nid = i // MAX_NR_ZONES
+        machine_finish_zones(m)
+        for i, spec in enumerate(nodes):
+            n = &m.nodes[i]
+            for zs in spec["zones"]:
+                z = &m.zones[n.first_zone + <int> zs["idx"]]
+                end = z.start_pfn + z.spanned
+                if not 0 <= zs["free"] <= z.managed <= z.spanned:
+                    raise ValueError(f"zone {zs['idx']} of node {i}: free {zs['free']}, managed {z.managed}, "
+                                     f"spanned {z.spanned} pages do not fit together")
+                pinned = z.managed - <int64_t> zs["free"]
+                n.stat[NR_KERNEL_PINNED] += pinned
+                zone_init_free(z, m.frames, end - <int64_t> zs["free"], end)
+        self.place_slab()
+        m.zonelists = <zonelist_t *> calloc(m.nr_nodes, sizeof(zonelist_t))
+        if m.zonelists == NULL:
+            raise MemoryError("zonelists")
+        for i in range(m.nr_nodes):
+            node_build_zonelist(m.nodes, m.nr_nodes, i, load)
+        for i in range(m.nr_nodes):
+            build_zonelist(m, i, 0, &m.zonelists[i])
+        return 0
+
+    cdef int place_slab(self) except -1:
+        """Slab that shrinkers may free lies at the end of the largest zone's kernel memory on node 0."""
+        cdef machine_t *m = &self.m
+        cdef node_t *n = &m.nodes[0]
+        cdef zone_t *z = &m.zones[0]
+        cdef int64_t k
+        cdef int j
+        for j in range(MAX_NR_ZONES):
+            if m.zones[j].managed > z.managed:
+                z = &m.zones[j]
+        k = m.p.slab_reclaimable + m.p.slab_unreclaimable + m.p.slab_freeable
+        if k > n.stat[NR_KERNEL_PINNED]:
+            raise ValueError(f"slab of {k} pages in {n.stat[NR_KERNEL_PINNED]} pages of kernel memory")
+        n.stat[NR_KERNEL_PINNED] -= k
+        n.stat[NR_SLAB_RECLAIMABLE] = m.p.slab_reclaimable + m.p.slab_freeable
+        n.stat[NR_SLAB_UNRECLAIMABLE] = m.p.slab_unreclaimable
+        m.slab_freeable = min(m.p.slab_freeable, max(0, z.managed - z.nr_free))
+        m.slab_pool = z.start_pfn + z.spanned - z.nr_free - m.slab_freeable
+        for k in range(m.slab_freeable):
+            m.frames[m.slab_pool + k].flags = PG_KERNEL
+            m.frames[m.slab_pool + k].zone = <uint8_t> z.id
+        return 0
+
+    cdef int add_devices(self, devices) except -1:
+        cdef machine_t *m = &self.m
+        m.devs = <blkdev_t *> calloc(len(devices) + 1, sizeof(blkdev_t))
+        m.wbs = <wb_t *> calloc(len(devices) + 1, sizeof(wb_t))
+        if m.devs == NULL or m.wbs == NULL:
+            raise MemoryError("devices")
+        for i, d in enumerate(devices):
+            m.nr_devs = i + 1
+            blkdev_init(&m.devs[i], i, d["rotational"], d["read_ns"], d["write_ns"], d["queue_depth"],
+                        d["bandwidth"])
+        return 0
+
+    cdef int add_swaps(self, swaps) except -1:
+        cdef machine_t *m = &self.m
+        swap_init(&m.swap)
+        if sum(s["slots"] for s in swaps) >= (1 << 32) - 2:
+            raise ValueError("swap areas of more than 16 TiB together")
+        for s in swaps:
+            prio = s.get("priority")
+            swap_add_area(&m.swap, s["slots"], 0 if prio is None else prio, prio is not None, s["device"],
+                          s.get("synchronous", False), s.get("rotational", False))
+        swap_finish(&m.swap, m.nr_cpus)
+        return 0
+
+    cdef int add_files(self, files) except -1:
+        cdef machine_t *m = &self.m
+        cdef filemap_t **grown
+        for f in files:
+            grown = <filemap_t **> realloc(m.files, (m.nr_files + 2) * sizeof(filemap_t *))
+            if grown == NULL:
+                raise MemoryError("files")
+            m.files = grown
+            m.files[m.nr_files + 1] = <filemap_t *> calloc(1, sizeof(filemap_t))
+            if m.files[m.nr_files + 1] == NULL:
+                raise MemoryError("files")
+            m.nr_files += 1
+            if not 0 <= f["device"] < m.nr_devs:
+                raise ValueError(f"file on device {f['device']} of {m.nr_devs}")
+            filemap_init(m.files[m.nr_files], m.nr_files, f["pages"], f["device"])
+        return 0
+
+    cdef int add_policies(self, policies) except -1:
+        cdef machine_t *m = &self.m
+        cdef mempolicy_t *pol
+        cdef int i
+        m.policies = <mempolicy_t *> calloc(len(policies) + 1, sizeof(mempolicy_t))
+        if m.policies == NULL:
+            raise MemoryError("memory policies")
+        for spec in policies:
+            pol = &m.policies[m.nr_policies]
+            m.nr_policies += 1
+            pol.mode = spec["mode"]
+            for k, nid in enumerate(spec["nodes"]):
+                pol.nodes |= <uint64_t> 1 << <int> nid
+                pol.weights[<int> nid] = spec.get("weights", [1] * MAX_NODES)[k]
+                pol.total_weight += pol.weights[<int> nid]
+            if pol.mode == MPOL_BIND:
+                pol.bound = <zonelist_t *> calloc(m.nr_nodes, sizeof(zonelist_t))
+                if pol.bound == NULL:
+                    raise MemoryError("memory policies")
+                for i in range(m.nr_nodes):
+                    build_zonelist(m, i, pol.nodes, &pol.bound[i])
+        return 0
+
+    def add_task(self, *, list regions, int64_t start=0, int64_t stop=0, int oom_score_adj=0, int nice=0,
+                 affinity=None, int policy=-1, int fork_of=0, int pid=0) -> int:
+        """A task over `regions`: [{"pages", "flags", "file" (1-based, 0: anonymous), "pgoff", "policy"}].
+
+        Returns its thread id. `fork_of` is the thread id of the parent, whose regions it must repeat.
+        """
+        cdef machine_t *m = &self.m
+        cdef mm_t **grown
+        cdef mm_t *mm
+        cdef thread_t *t
+        grown = <mm_t **> realloc(m.mms, (m.nr_mms + 2) * sizeof(mm_t *))
+        if grown == NULL:
+            raise MemoryError("address spaces")
+        m.mms = grown
+        mm = <mm_t *> calloc(1, sizeof(mm_t))
+        if mm == NULL:
+            raise MemoryError("address space")
+        m.nr_mms += 1
+        m.mms[m.nr_mms] = mm
+        mm_init(mm, m.nr_mms, 0)
+        mm_reserve(mm, sum(r["pages"] for r in regions))
+        for k, r in enumerate(regions):
+            if r["file"] and r["pgoff"] + r["pages"] > m.files[<int> r["file"]].npages:
+                raise ValueError(f"region {k} reaches beyond the end of its file")
+            mm_add_vma(mm, r["pages"], r["flags"], r["file"], r["pgoff"], k)
+            mm.vmas[k].policy = r.get("policy", -1)
+            if r["file"]:
+                filemap_add_mapper(m.files[<int> r["file"]], mm.id)
+        mm.oom_score_adj = oom_score_adj
+        mm.pid = pid
+        mm.policy = policy
+        mm.users = 1
+        mm.numa_next_scan = start + m.p.numa_scan_delay_ns
+        t = sched_add_thread(m, THREAD_TASK, mm.id)
+        t.start_at = start
+        t.stop_at = stop
+        t.weight = nice_weight(nice)
+        if fork_of:
+            t.fork_of = m.threads[fork_of].owner
+        set_affinity(m, t, range(m.nr_cpus) if affinity is None else affinity)
+        m.live_tasks += 1
+        while len(self.chunks) <= m.nr_threads:
+            self.chunks.append(None)
+        return t.id
+
+    def start(self) -> None:
+        """Creates kswapd and flusher threads and lets the tasks begin. Call once, after add_task."""
+        cdef machine_t *m = &self.m
+        cdef int i
+        cdef thread_t *t
+        cdef int tasks = m.nr_threads
+        if self.started:
+            raise RuntimeError("the engine has been started already")
+        self.started = True
+        for i in range(m.nr_nodes):
+            if m.nodes[i].has_memory:
+                t = sched_add_thread(m, THREAD_KSWAPD, i)
+                own = [c for c in range(m.nr_cpus) if m.cpus[c].nid == i]
+                set_affinity(m, t, own or range(m.nr_cpus))
+                m.nodes[i].kswapd = t.id
+                sched_start(m, t)
+        disks = {m.files[i].disk for i in range(1, m.nr_files + 1)}
+        for i in sorted(disks):
+            t = sched_add_thread(m, THREAD_FLUSHER, i)
+            set_affinity(m, t, range(m.nr_cpus))
+            m.wbs[i].thread = t.id
+            sched_start(m, t)
+        for i in range(1, tasks + 1):
+            sched_start(m, m.threads[i])
+
+    # ---- running ------------------------------------------------------------------------------------
+
+    def feed(self, int thread, records, bint last) -> None:
+        """The next records of a task: a C-contiguous uint32 or uint64 array, not copied. `last`: no more.
+
+        Raises ValueError if a record of the short form lies outside the task's regions.
+        """
+        cdef machine_t *m = &self.m
+        cdef thread_t *t = m.threads[thread]
+        cdef const uint32_t[::1] narrow
+        cdef const uint64_t[::1] wide
+        cdef uint64_t i, n
+        cdef uint32_t top = 0
+        if t.pos < t.chunk_len:
+            raise RuntimeError(f"thread {thread} has not finished its records")
+        t.pos = 0
+        t.last_chunk = last
+        t.chunk_len = 0
+        if records is None or len(records) == 0:
+            self.chunks[thread] = None
+            return
+        if records.dtype.itemsize == 4:
+            narrow = records
+            n = narrow.shape[0]
+            with nogil:
+                for i in range(n):
+                    if (narrow[i] & 0x7fffffff) > top:
+                        top = narrow[i] & 0x7fffffff
+            if top >= m.mms[t.owner].pt.npages:
+                raise ValueError(f"record addresses page {top} of a task that has {m.mms[t.owner].pt.npages}")
+            t.chunk = &narrow[0]
+            t.wide = False
+        else:
+            wide = records
+            n = wide.shape[0]
+            t.chunk = &wide[0]
+            t.wide = True
+        t.chunk_len = n
+        self.chunks[thread] = records
+
+    def run(self, int64_t budget=1 << 24) -> tuple:
+        """Runs up to `budget` accesses. Returns (reason, thread id): see EXIT_REASONS. Releases the GIL."""
+        cdef machine_t *m = &self.m
+        m.budget = budget
+        with nogil:
+            sched_run(m)
+        return EXIT_REASONS[m.exit_reason], m.exit_thread
+
+    def kill(self, int thread, bint oom=True) -> None:
+        """SIGKILL: the task gives up what it waits for and exits when it next runs."""
+        cdef machine_t *m = &self.m
+        cdef thread_t *t = m.threads[thread]
+        if t.kind != THREAD_TASK or t.state == TH_DEAD or t.killed:
+            raise ValueError(f"thread {thread} is not a living task")
+        t.killed = True
+        if oom:
+            t.oom_victim = True
+            m.oom_victims += 1
+            count(m, OOM_KILL, 1)
+            log_event(m, EV_OOM_KILL, t.id, m.mms[t.owner].rss_anon + m.mms[t.owner].rss_file)
+        sched_wake(m, t)
+
+    def sample(self) -> None:
+        """Appends a row to the time line now."""
+        take_sample(&self.m)
+
+    def verify(self) -> None:
+        """Checks every invariant of every room. Raises AssertionError. Slow: walks all memory."""
+        machine_verify(&self.m)
+        sched_verify(&self.m)
+
+    # ---- looking ------------------------------------------------------------------------------------
+
+    @property
+    def now(self) -> int:
+        """Simulated time, ns: of the CPU that ran last."""
+        return self.m.now
+
+    @property
+    def fault_page(self) -> int:
+        return self.m.fault_vpn
+
+    @property
+    def oom_nodes(self) -> list:
+        """Nodes the allocation that ran out was confined to by a memory policy; empty: none."""
+        return [i for i in range(self.m.nr_nodes) if (self.m.oom_nodemask >> i) & 1]
+
+    @property
+    def total_pages(self) -> int:
+        return self.m.totalram
+
+    @property
+    def min_free_kbytes(self) -> int:
+        return self.m.min_free_kbytes
+
+    def events_count(self) -> dict:
+        """All event counters by their /proc/vmstat names."""
+        return {name: self.m.vm.events[i] for i, name in enumerate(EVENT_NAMES)}
+
+    def node_stats(self, int nid=-1) -> dict:
+        """Levels of one node, or summed over all (-1)."""
+        if nid >= 0:
+            return {name: self.m.nodes[nid].stat[i] for i, name in enumerate(NODE_STAT_NAMES)}
+        return {name: global_node_stat(&self.m, i) for i, name in enumerate(NODE_STAT_NAMES)}
+
+    def zones(self) -> list:
+        """One dict per populated zone: counts in pages, marks, reserves, free blocks by order, NUMA counters."""
+        cdef machine_t *m = &self.m
+        cdef zone_t *z
+        cdef int i
+        out = []
+        for i in range(m.nr_zones):
+            z = &m.zones[i]
+            if z.managed == 0:
+                continue
+            out.append({
+                "node": z.nid, "idx": z.idx, "start_pfn": z.start_pfn, "spanned": z.spanned,
+                "present": z.present, "managed": z.managed, "free": z.nr_free, "boost": z.boost,
+                "min": z.wmark[0], "low": z.wmark[1], "high": z.wmark[2], "promo": z.wmark[3],
+                "protection": [z.lowmem_reserve[j] for j in range(MAX_NR_ZONES)],
+                "lru": [z.nr_lru[j] for j in range(5)], "write_pending": z.nr_write_pending,
+                "free_area": [z.free_area[j].nr_free for j in range(11)],
+                "pcp": [{"count": z.pcp[c].count, "high": z.pcp[c].high, "batch": z.pcp_batch}
+                        for c in range(m.nr_cpus)],
+                "stat": {name: z.stat[j] for j, name in enumerate(ZONE_STAT_NAMES)},
+            })
+        return out
+
+    def nodes(self) -> list:
+        cdef node_t *n
+        out = []
+        for i in range(self.m.nr_nodes):
+            n = &self.m.nodes[i]
+            out.append({"kswapd_failures": n.kswapd_failures, "managed": n.managed, "present": n.present,
+                        "anon_cost": n.lruvec.anon_cost, "file_cost": n.lruvec.file_cost,
+                        "nonresident_age": n.lruvec.nonresident_age,
+                        "fallback": [n.fallback[j] for j in range(n.nr_fallback)]})
+        return out
+
+    def swap(self) -> dict:
+        """Slots in total, free (as meminfo shows them) and per area."""
+        cdef machine_t *m = &self.m
+        return {"total": m.swap.total, "free": m.swap.nr_free,
+                "areas": [{"slots": m.swap.areas[i].nslots, "used": m.swap.areas[i].inuse,
+                           "priority": m.swap.areas[i].prio, "device": m.swap.areas[i].disk}
+                          for i in range(m.swap.nr_areas)]}
+
+    def devices(self) -> list:
+        cdef machine_t *m = &self.m
+        return [{"reads": m.devs[i].ios[0], "writes": m.devs[i].ios[1], "read_pages": m.devs[i].pages[0],
+                 "write_pages": m.devs[i].pages[1], "busy_ns": m.devs[i].busy_ns} for i in range(m.nr_devs)]
+
+    def task(self, int thread) -> dict:
+        """State, counters, stalls (ns by cause) and memory (pages) of one task."""
+        cdef machine_t *m = &self.m
+        cdef thread_t *t = m.threads[thread]
+        cdef mm_t *mm = m.mms[t.owner]
+        return {
+            "pid": mm.pid, "alive": t.state != TH_DEAD, "killed": t.killed, "oom_killed": t.oom_victim,
+            "oom_score_adj": mm.oom_score_adj, "start_ns": t.start_at, "end_ns": t.exit_at,
+            "cpu_ns": t.cpu_ns, "cpu": t.cpu, "accesses": t.accesses, "writes": t.writes,
+            "min_flt": t.min_flt, "maj_flt": t.maj_flt, "local": t.local_hits, "remote": t.remote_hits,
+            "remote_ns": t.remote_ns, "stalls": {c: t.stall[i] for i, c in enumerate(STALL_CAUSES)},
+            "rss_anon": mm.rss_anon, "rss_file": mm.rss_file, "rss_shmem": mm.rss_shmem,
+            "swapents": mm.swapents, "page_tables": mm.pt.nr_tables, "total_vm": mm.total_vm,
+            "locked_vm": mm.locked_vm, "hiwater_rss": mm.hiwater_rss, "started": t.state != TH_BLOCKED or t.cpu_ns > 0,
+        }
+
+    def tasks_alive(self) -> list:
+        """Thread ids of the tasks that have not exited."""
+        cdef machine_t *m = &self.m
+        return [i for i in range(1, m.nr_threads + 1)
+                if m.threads[i].kind == THREAD_TASK and m.threads[i].state != TH_DEAD]
+
+    def latency(self, int thread):
+        """Histogram of one task: (kinds x buckets of uint64, sums in ns per kind)."""
+        import numpy as np
+        cdef thread_t *t = self.m.threads[thread]
+        hist = np.zeros((NR_LATENCIES, LAT_BUCKETS), dtype=np.uint64)
+        cdef uint64_t[:, ::1] view = hist
+        if t.latency != NULL:
+            memcpy(&view[0, 0], t.latency, NR_LATENCIES * LAT_BUCKETS * sizeof(uint64_t))
+        hits = t.local_hits + t.remote_hits
+        return hist, [t.latency_sum[i] for i in range(NR_LATENCIES)], hits
+
+    def psi(self) -> dict:
+        """Totals in ns and averages in percent (10, 60, 300 s) of io, memory and cpu."""
+        cdef machine_t *m = &self.m
+        psi_update_averages(&m.psi, m.now)
+        names = ["io_some", "io_full", "memory_some", "memory_full", "cpu_some"]
+        return {n: {"total": m.psi.total[s], "avg": [m.psi.avg[s][k] / 2048 for k in range(3)]}
+                for s, n in enumerate(names)}
+
+    def samples(self):
+        """The time line so far: int64 array (rows x SAMPLE_COLUMNS)."""
+        import numpy as np
+        cdef int64_t rows = self.m.nr_samples
+        cdef int cols = sample_columns()
+        out = np.zeros((rows, cols), dtype=np.int64)
+        cdef int64_t[:, ::1] view = out
+        if rows:
+            memcpy(&view[0, 0], self.m.samples, rows * cols * sizeof(int64_t))
+        return out
+
+    def event_log(self):
+        """(structured array time, kind, who, value; number of events dropped)."""
+        import numpy as np
+        out = np.zeros(self.m.nr_events, dtype=[("time", "i8"), ("kind", "i4"), ("who", "i4"), ("value", "i8")])
+        cdef uint8_t[::1] view
+        if self.m.nr_events:
+            view = out.view(np.uint8)
+            memcpy(&view[0], self.m.events, self.m.nr_events * sizeof(event_t))
+        return out, self.m.dropped_events
+
+    def thresholds(self) -> dict:
+        return {"dirty": self.m.wb.thresh, "background": self.m.wb.bg_thresh, "limit": self.m.wb.dirty_limit}
+
+
+cdef int mm_reserve(mm_t *mm, uint64_t npages) except -1:
+    # the page table is sized once instead of growing region by region
+    if npages >= <uint64_t> 1 << 32:
+        raise ValueError(f"a task of {npages} pages; at most {(1 << 32) - 1} are possible")
+    return pagetable_resize(&mm.pt, npages)
+
+
+cdef int nice_weight(int nice):
+    """CFS: 10 % of CPU per step of nice, 1024 at 0."""
+    return max(15, round(1024 / 1.25 ** nice))
+
+
+cdef int set_affinity(machine_t *m, thread_t *t, cpus) except -1:
+    cdef int c, first = -1
+    for c in sorted(cpus):
+        if not 0 <= c < m.nr_cpus:
+            raise ValueError(f"CPU {c} of {m.nr_cpus}")
+        t.affinity[c >> 6] |= <uint64_t> 1 << (c & 63)
+        if first < 0:
+            first = c
+    if first < 0:
+        raise ValueError("no CPU is allowed")
+    t.cpu = first
+    t.nid = m.cpus[first].nid
+    return 0

@@ -1,0 +1,468 @@
+"""Page faults: what an access the hardware cannot complete turns into.
+
+    none, anonymous     the zero page on a read, a zeroed frame on a write
+    none, file          page cache, by fault-around, readahead or a read of its own
+    swap entry          swap cache, or a read of the slot with its neighbours
+    read-only, written  reuse in place, or copy
+"""
+from .filemap cimport filemap_lookup, filemap_t
+from .frames cimport free_frame
+from .machine cimport count, lru_add, machine_t, mm_charge
+from .mm cimport VM_FILE, VM_LOCKED, VM_SHARED, VM_WRITE, find_vma, mm_t, vma_t
+from .numa cimport fault_zonelist, numa_hint_fault
+from .page cimport (PG_ANON, PG_EXCLUSIVE, PG_KERNEL, PG_LOCKED, PG_MLOCKED, PG_READAHEAD, PG_SWAPBACKED,
+                    PG_SWAPCACHE, PG_UNEVICTABLE, PG_WORKINGSET, PG_WRITEBACK, page_t)
+from .page_alloc cimport GFP_KERNEL, GFP_NORETRY, GFP_USER, alloc_pages
+from .pageout cimport page_put, swap_readpage, swapin_add, try_to_free_swap, wait_on_page
+from .pte cimport PTE_DIRTY, PTE_PRESENT, PTE_PROTNONE, PTE_SWAP, PTE_WRITE, PTE_YOUNG, pte_mkpresent, pte_pfn
+from .readahead cimport filemap_fault
+from .rmap cimport page_add_rmap, page_remove_rmap
+from .swapfile cimport SWP_EXCLUSIVE, SWP_HAS_CACHE, swap_area_of, swap_area_t, swp_slot_t, vm_swap_full
+from .thread cimport LAT_MINOR, LAT_SWAP_IN, STALL_SWAP_IN, thread_t
+from .types cimport (MM_EAGAIN, MM_EFAULT, MM_EINTR, MM_OK, NIL, PTRS_PER_TABLE, int64_t, pfn_t, pte_t,
+                     swp_t, uint32_t, uint64_t, vpn_t)
+from .vmstat cimport (NR_MLOCK, NR_PAGE_TABLE_PAGES, PGFAULT, PGMAJFAULT, PGREUSE, SWAP_RA, SWAP_RA_HIT,
+                      UNEVICTABLE_PGS_CULLED)
+from .writeback cimport account_page_dirtied, balance_dirty_pages_ratelimited
+
+cdef enum:
+    SWAP_RA_MAX = 32                 # 1 << min(page_cluster, 5)
+    VMA_RA_HITS_MAX = 63
+
+
+cdef int pte_alloc(machine_t *m, thread_t *t, mm_t *mm, vpn_t vpn) noexcept nogil:
+    """Makes sure the leaf table of `vpn` exists: a frame the kernel spends on it."""
+    cdef uint64_t leaf = vpn // PTRS_PER_TABLE
+    cdef pfn_t pfn
+    if mm.pt.leaf[leaf]:
+        return MM_OK
+    pfn = alloc_table(m, t, mm)
+    if pfn == NIL:
+        return MM_EINTR
+    mm.pt.leaf[leaf] = pfn
+    leaf //= PTRS_PER_TABLE
+    if mm.pt.middle[leaf] == NIL:
+        pfn = alloc_table(m, t, mm)
+        if pfn == NIL:
+            return MM_EINTR
+        mm.pt.middle[leaf] = pfn
+    return MM_OK
+
+
+cdef pfn_t alloc_table(machine_t *m, thread_t *t, mm_t *mm) noexcept nogil:
+    cdef pfn_t pfn = alloc_pages(m, &m.zonelists[t.nid], GFP_KERNEL, 0)
+    if pfn:
+        m.frames[pfn].flags = PG_KERNEL
+        m.nodes[m.zones[m.frames[pfn].zone].nid].stat[NR_PAGE_TABLE_PAGES] += 1
+        mm.pt.nr_tables += 1
+    return pfn
+
+
+cdef inline void set_present(machine_t *m, mm_t *mm, vpn_t vpn, pfn_t pfn, uint64_t flags) noexcept nogil:
+    mm.pt.ptes[vpn] = pte_mkpresent(pfn, m.zones[m.frames[pfn].zone].nid, flags | PTE_YOUNG)
+
+
+cdef inline void lru_add_new(machine_t *m, vma_t *vma, pfn_t pfn) noexcept nogil:
+    # folio_add_lru_vma: a page of a locked VMA goes straight to the unevictable list
+    cdef page_t *p = &m.frames[pfn]
+    if vma.flags & VM_LOCKED:
+        p.flags |= PG_MLOCKED | PG_UNEVICTABLE
+        p.mlock_count = 1
+        m.nodes[m.zones[p.zone].nid].stat[NR_MLOCK] += 1
+        count(m, UNEVICTABLE_PGS_CULLED, 1)
+    lru_add(m, pfn)
+
+
+cdef int anon_page(machine_t *m, thread_t *t, mm_t *mm, vma_t *vma, vpn_t vpn, pfn_t *out) noexcept nogil:
+    """A new anonymous frame for `vpn`, not mapped yet."""
+    cdef pfn_t pfn = alloc_pages(m, fault_zonelist(m, t, mm, vma, vpn), GFP_USER, 0)
+    cdef page_t *p
+    if pfn == NIL:
+        return MM_EINTR
+    p = &m.frames[pfn]
+    p.flags = PG_ANON | PG_SWAPBACKED | PG_EXCLUSIVE
+    p.owner = <uint32_t> mm.id
+    p.index = <uint32_t> vpn
+    p.mapcount = 0
+    p.swap = 0
+    p.aux = 0
+    p.pins = 0
+    out[0] = pfn
+    return MM_OK
+
+
+cdef int do_anonymous_page(machine_t *m, thread_t *t, mm_t *mm, vma_t *vma, vpn_t vpn, bint write) noexcept nogil:
+    cdef pfn_t pfn = NIL
+    if not write:
+        # the shared zero page: frame 0 in our numbering
+        mm.pt.ptes[vpn] = PTE_PRESENT | PTE_YOUNG
+        mm_charge(m, m.p.c_zero_page_fault)
+        return MM_OK
+    if anon_page(m, t, mm, vma, vpn, &pfn) != MM_OK:
+        return MM_EINTR
+    page_add_rmap(m, mm, pfn)
+    lru_add_new(m, vma, pfn)
+    set_present(m, mm, vpn, pfn, PTE_WRITE | PTE_DIRTY)
+    mm_charge(m, m.p.c_anon_fault)
+    return MM_OK
+
+
+# ---- swap -----------------------------------------------------------------------------------------------
+
+cdef uint32_t swapin_nr_pages(int64_t prev, int64_t cur, uint32_t hits, uint32_t max_pages,
+                              uint32_t prev_win) noexcept nogil:
+    """Readahead window from the hits since the last one; shrinks at most by half (__swapin_nr_pages)."""
+    cdef uint32_t n
+    if hits == 0:
+        n = 2 if cur == prev + 1 or cur == prev - 1 else 1
+    else:
+        n = 4
+        while n < hits + 2:
+            n *= 2
+    if n > max_pages:
+        n = max_pages
+    return n if n > prev_win // 2 else prev_win // 2
+
+
+cdef pfn_t read_swap_page(machine_t *m, mm_t *mm, vpn_t vpn, swp_t slot, int gfp, bint readahead,
+                          bint *started) noexcept nogil:
+    """The swap-cache frame of a slot; if there was none, one is made and its read started."""
+    cdef swp_slot_t *s = &m.swap.slots[slot]
+    cdef pfn_t pfn
+    if s.flags & SWP_HAS_CACHE:
+        return s.value
+    pfn = alloc_pages(m, &m.zonelists[m.curr.nid], gfp, 0)
+    if pfn == NIL:
+        return NIL
+    if s.flags & SWP_HAS_CACHE or s.count == 0:
+        # while we slept somebody else read it, or everybody gave it up
+        free_frame(m, pfn)
+        return s.value if s.flags & SWP_HAS_CACHE else NIL
+    swapin_add(m, slot, pfn, <uint32_t> mm.id, <uint32_t> vpn)
+    if s.flags & SWP_EXCLUSIVE:
+        m.frames[pfn].flags |= PG_EXCLUSIVE
+    swap_readpage(m, slot, pfn)
+    started[0] = True
+    if readahead:
+        m.frames[pfn].flags |= PG_READAHEAD
+        count(m, SWAP_RA, 1)
+    return pfn
+
+
+cdef void vma_readahead(machine_t *m, mm_t *mm, vma_t *vma, vpn_t vpn, uint32_t win, int64_t prev) noexcept nogil:
+    """Neighbours by address: ahead of an ascending scan, behind a descending one, else around."""
+    cdef int64_t lo, hi, at
+    cdef int64_t table = <int64_t> (vpn // PTRS_PER_TABLE * PTRS_PER_TABLE)
+    cdef pte_t pte
+    cdef bint started
+    if <int64_t> vpn == prev + 1:
+        lo = <int64_t> vpn
+    elif <int64_t> vpn == prev - 1:
+        lo = <int64_t> vpn - win + 1
+    else:
+        lo = <int64_t> vpn - (win - 1) // 2
+    hi = lo + win
+    lo = max(lo, table, <int64_t> vma.start)
+    hi = min(hi, table + PTRS_PER_TABLE, <int64_t> vma.end)
+    for at in range(lo, hi):
+        pte = mm.pt.ptes[at]
+        if not pte & PTE_SWAP or at == <int64_t> vpn:
+            continue
+        started = False
+        read_swap_page(m, mm, at, pte_pfn(pte), GFP_NORETRY, True, &started)
+
+
+cdef void cluster_readahead(machine_t *m, mm_t *mm, vpn_t vpn, swp_t slot, uint32_t win) noexcept nogil:
+    """Neighbours by slot: the aligned block around the faulting one (rotational devices)."""
+    cdef swap_area_t *a = swap_area_of(&m.swap, slot)
+    cdef uint32_t off = slot - a.base + 1
+    cdef uint32_t lo = off & ~(win - 1)
+    cdef uint32_t hi = off | (win - 1)
+    cdef uint32_t o
+    cdef swp_t s
+    cdef bint started
+    if lo == 0:
+        lo = 1
+    if hi > a.nslots:
+        hi = a.nslots
+    for o in range(lo, hi + 1):
+        s = a.base + o - 1
+        if s == slot or m.swap.slots[s].count == 0 or m.swap.slots[s].flags & SWP_HAS_CACHE:
+            continue
+        started = False
+        # the owner of that slot is found when it faults; until then the page belongs to nobody's PTE
+        read_swap_page(m, mm, vpn, s, GFP_NORETRY, True, &started)
+
+
+cdef pfn_t swapin_readahead(machine_t *m, mm_t *mm, vma_t *vma, vpn_t vpn, swp_t slot, bint *retry) noexcept nogil:
+    """Reads the page a fault needs, with neighbours as page-cluster allows."""
+    cdef uint32_t max_pages = <uint32_t> 1 << min(m.p.page_cluster, 5)
+    cdef uint32_t win = 1
+    cdef int64_t prev
+    cdef bint started = False
+    cdef bint by_vma = m.p.vma_ra_enabled and m.swap.nr_rotational == 0
+    cdef pfn_t pfn
+    if max_pages > 1:
+        if by_vma:
+            prev = <int64_t> vma.swap_ra_last
+            win = swapin_nr_pages(prev, <int64_t> vpn, vma.swap_ra_hits, max_pages, vma.swap_ra_win)
+            vma.swap_ra_last = vpn
+            vma.swap_ra_win = win
+            vma.swap_ra_hits = 0
+        else:
+            win = swapin_nr_pages(m.swap_ra_prev, <int64_t> slot, m.swap_ra_hits, max_pages, m.swap_ra_win)
+            if m.swap_ra_hits == 0:
+                m.swap_ra_prev = <int64_t> slot
+            m.swap_ra_hits = 0
+            m.swap_ra_win = win
+    retry[0] = win > 1
+    pfn = read_swap_page(m, mm, vpn, slot, GFP_USER, False, &started)
+    if pfn and win > 1 and m.swap.slots[slot].count:
+        m.frames[pfn].pins += 1
+        if by_vma:
+            vma_readahead(m, mm, vma, vpn, win, prev)
+        else:
+            cluster_readahead(m, mm, vpn, slot, win)
+        m.frames[pfn].pins -= 1
+    return pfn
+
+
+cdef void swapin_readahead_range(machine_t *m, mm_t *mm, vpn_t start, vpn_t end) noexcept nogil:
+    """MADV_WILLNEED on anonymous memory: starts reading every swapped page of the range."""
+    cdef vpn_t v
+    cdef bint started
+    for v in range(start, end):
+        if mm.pt.ptes[v] & PTE_SWAP:
+            started = False
+            read_swap_page(m, mm, v, pte_pfn(mm.pt.ptes[v]), GFP_NORETRY, False, &started)
+
+
+cdef int do_swap_page(machine_t *m, thread_t *t, mm_t *mm, vma_t *vma, vpn_t vpn, bint write,
+                      bint *major) noexcept nogil:
+    cdef pte_t pte = mm.pt.ptes[vpn]
+    cdef swp_t slot = pte_pfn(pte)
+    cdef swp_slot_t *s = &m.swap.slots[slot]
+    cdef pfn_t pfn
+    cdef page_t *p
+    cdef uint64_t flags
+    cdef bint exclusive, retry = False
+    if s.flags & SWP_HAS_CACHE:
+        pfn = s.value
+        if m.frames[pfn].flags & PG_READAHEAD and not m.frames[pfn].flags & PG_WRITEBACK:
+            m.frames[pfn].flags &= ~PG_READAHEAD
+            count(m, SWAP_RA_HIT, 1)
+            if vma.swap_ra_hits < VMA_RA_HITS_MAX:
+                vma.swap_ra_hits += 1
+            m.swap_ra_hits += 1
+    else:
+        major[0] = True
+        t.fault_kind = LAT_SWAP_IN
+        pfn = swapin_readahead(m, mm, vma, vpn, slot, &retry)
+        if pfn == NIL:
+            return MM_EINTR if t.killed else MM_EAGAIN
+        count(m, PGMAJFAULT, 1)
+    p = &m.frames[pfn]
+    if p.flags & PG_LOCKED:
+        if t.fault_kind < LAT_SWAP_IN:
+            t.fault_kind = LAT_SWAP_IN
+            retry = True
+        if wait_on_page(m, pfn, STALL_SWAP_IN) != MM_OK:
+            return MM_EINTR if t.killed else MM_EAGAIN
+        if retry and m.v61:
+            # the lock was dropped while the read ran: entered, and counted, again
+            count(m, PGFAULT, 1)
+        if mm.pt.ptes[vpn] != pte or not p.flags & PG_SWAPCACHE or p.swap != slot:
+            return MM_EAGAIN
+    # this PTE gives up its reference on the slot; the page may give up the slot itself
+    exclusive = s.count == 1 and (s.flags & SWP_EXCLUSIVE or p.flags & PG_EXCLUSIVE or p.mapcount == 0)
+    s.count -= 1
+    mm.swapents -= 1
+    p.owner = <uint32_t> mm.id if p.mapcount == 0 else p.owner
+    p.index = <uint32_t> vpn
+    if vm_swap_full(&m.swap) or vma.flags & VM_LOCKED or write and exclusive and p.mapcount == 0:
+        try_to_free_swap(m, pfn)
+    flags = 0
+    if exclusive:
+        p.flags |= PG_EXCLUSIVE
+        if vma.flags & VM_WRITE and (write or not m.v61):
+            flags = PTE_WRITE
+    else:
+        p.flags &= ~PG_EXCLUSIVE
+    if write and flags & PTE_WRITE:
+        flags |= PTE_DIRTY
+    page_add_rmap(m, mm, pfn)
+    set_present(m, mm, vpn, pfn, flags)
+    mm_charge(m, m.p.c_major_fault)
+    if write and not flags & PTE_WRITE and mm.pt.ptes[vpn] & PTE_PRESENT:
+        return do_wp_page(m, t, mm, vma, vpn)
+    return MM_OK
+
+
+# ---- copy on write --------------------------------------------------------------------------------------
+
+cdef int do_wp_page(machine_t *m, thread_t *t, mm_t *mm, vma_t *vma, vpn_t vpn) noexcept nogil:
+    """A store to a page mapped read-only."""
+    cdef pte_t pte = mm.pt.ptes[vpn]
+    cdef pfn_t old = pte_pfn(pte)
+    cdef pfn_t pfn = NIL
+    cdef page_t *p
+    if not vma.flags & VM_WRITE:
+        return MM_EFAULT
+    if old:
+        p = &m.frames[old]
+        if vma.flags & VM_SHARED:
+            mm.pt.ptes[vpn] = pte | PTE_WRITE | PTE_DIRTY | PTE_YOUNG
+            count(m, PGREUSE, 1)
+            account_page_dirtied(m, m.files[p.owner], old)
+            mm_charge(m, m.p.c_wp_reuse)
+            balance_dirty_pages_ratelimited(m, m.files[vma.file].disk)
+            return MM_OK
+        if p.flags & PG_ANON and (p.flags & PG_EXCLUSIVE or p.mapcount == 1 and reusable(m, p)):
+            if not p.flags & PG_EXCLUSIVE:
+                try_to_free_swap(m, old)
+                p.flags |= PG_EXCLUSIVE
+                p.owner = <uint32_t> mm.id
+            mm.pt.ptes[vpn] = pte | PTE_WRITE | PTE_DIRTY | PTE_YOUNG
+            count(m, PGREUSE, 1)
+            mm_charge(m, m.p.c_wp_reuse)
+            return MM_OK
+        p.pins += 1
+    if anon_page(m, t, mm, vma, vpn, &pfn) != MM_OK:
+        if old:
+            m.frames[old].pins -= 1
+        return MM_EINTR
+    if old:
+        m.frames[old].pins -= 1
+    if mm.pt.ptes[vpn] != pte and (mm.pt.ptes[vpn] | PTE_YOUNG) != (pte | PTE_YOUNG):
+        free_frame(m, pfn)
+        return MM_EAGAIN
+    if old:
+        page_remove_rmap(m, mm, old)
+        if m.frames[old].mapcount == 0 and m.frames[old].flags & PG_ANON and not slot_wanted(m, old):
+            page_put(m, old)
+    page_add_rmap(m, mm, pfn)
+    lru_add_new(m, vma, pfn)
+    set_present(m, mm, vpn, pfn, PTE_WRITE | PTE_DIRTY)
+    mm_charge(m, m.p.c_cow_fault)
+    return MM_OK
+
+
+cdef inline bint reusable(machine_t *m, page_t *p) noexcept nogil:
+    # nobody else can reach it: no other PTE refers to its slot
+    return not p.flags & PG_SWAPCACHE or m.swap.slots[p.swap].count == 0 and not p.flags & PG_WRITEBACK
+
+
+cdef inline bint slot_wanted(machine_t *m, pfn_t pfn) noexcept nogil:
+    cdef page_t *p = &m.frames[pfn]
+    return p.flags & PG_SWAPCACHE and m.swap.slots[p.swap].count > 0
+
+
+# ---- files ----------------------------------------------------------------------------------------------
+
+cdef bint do_fault_around(machine_t *m, mm_t *mm, vma_t *vma, vpn_t vpn) noexcept nogil:
+    """Maps what is cached in the aligned window around the fault; True if the faulting page is now mapped."""
+    cdef filemap_t *f = m.files[vma.file]
+    cdef uint64_t win = m.p.fault_around_pages
+    cdef uint64_t lo = max(vpn // win * win, vma.start, vpn // PTRS_PER_TABLE * PTRS_PER_TABLE)
+    cdef uint64_t hi = min(lo + win, vma.end, (vpn // PTRS_PER_TABLE + 1) * PTRS_PER_TABLE)
+    cdef uint64_t v, index
+    cdef pfn_t pfn
+    for v in range(lo, hi):
+        index = vma.pgoff + v - vma.start
+        if index >= f.npages:
+            break
+        if mm.pt.ptes[v]:
+            continue
+        pfn = filemap_lookup(f, index)
+        if pfn == NIL or m.frames[pfn].flags & (PG_LOCKED | PG_READAHEAD):
+            continue
+        if vma.ra.mmap_miss and (m.v61 or not m.frames[pfn].flags & PG_WORKINGSET):
+            vma.ra.mmap_miss -= 1
+        page_add_rmap(m, mm, pfn)
+        set_present(m, mm, v, pfn, 0)
+    return mm.pt.ptes[vpn] & PTE_PRESENT != 0
+
+
+cdef int do_file_fault(machine_t *m, thread_t *t, mm_t *mm, vma_t *vma, vpn_t vpn, bint write,
+                       bint *major) noexcept nogil:
+    cdef uint64_t index = vma.pgoff + vpn - vma.start
+    cdef filemap_t *f = m.files[vma.file]
+    cdef pfn_t pfn, copy = NIL
+    cdef int err = MM_OK
+    if write and not vma.flags & VM_WRITE:
+        return MM_EFAULT
+    if not write and m.p.fault_around_pages > 1 and do_fault_around(m, mm, vma, vpn):
+        mm_charge(m, m.p.c_file_minor_fault)
+        return MM_OK
+    pfn = filemap_fault(m, vma, index, major, &err)
+    if pfn == NIL:
+        return err
+    if mm.pt.ptes[vpn]:
+        return MM_EAGAIN
+    if write and not vma.flags & VM_SHARED:
+        m.frames[pfn].pins += 1
+        err = anon_page(m, t, mm, vma, vpn, &copy)
+        m.frames[pfn].pins -= 1
+        if err != MM_OK:
+            return err
+        if mm.pt.ptes[vpn]:
+            free_frame(m, copy)
+            return MM_EAGAIN
+        page_add_rmap(m, mm, copy)
+        lru_add_new(m, vma, copy)
+        set_present(m, mm, vpn, copy, PTE_WRITE | PTE_DIRTY)
+        mm_charge(m, m.p.c_cow_fault)
+        return MM_OK
+    page_add_rmap(m, mm, pfn)
+    set_present(m, mm, vpn, pfn, PTE_WRITE | PTE_DIRTY if write else 0)
+    if write:
+        account_page_dirtied(m, f, pfn)
+        balance_dirty_pages_ratelimited(m, f.disk)
+    mm_charge(m, m.p.c_file_minor_fault)
+    return MM_OK
+
+
+# ---- dispatcher -----------------------------------------------------------------------------------------
+
+cdef int handle_mm_fault(machine_t *m, thread_t *t, mm_t *mm, vpn_t vpn, bint write) noexcept nogil:
+    """Makes page `vpn` accessible to a load or store of the running thread.
+
+    MM_OK, MM_EFAULT (no such page, or not writable), or MM_EINTR (the thread was killed).
+    """
+    cdef vma_t *vma = find_vma(mm, vpn)
+    cdef pte_t pte
+    cdef int rc
+    cdef bint major = False
+    if vma == NULL:
+        return MM_EFAULT
+    t.fault_kind = LAT_MINOR
+    count(m, PGFAULT, 1)
+    while True:
+        if pte_alloc(m, t, mm, vpn) != MM_OK:
+            return MM_EINTR
+        pte = mm.pt.ptes[vpn]
+        if pte == 0:
+            if vma.flags & VM_FILE:
+                rc = do_file_fault(m, t, mm, vma, vpn, write, &major)
+            else:
+                rc = do_anonymous_page(m, t, mm, vma, vpn, write)
+        elif pte & PTE_SWAP:
+            rc = do_swap_page(m, t, mm, vma, vpn, write, &major)
+        elif pte & PTE_PROTNONE:
+            rc = numa_hint_fault(m, t, mm, vma, vpn)
+        elif write and not pte & PTE_WRITE:
+            rc = do_wp_page(m, t, mm, vma, vpn)
+        else:
+            mm.pt.ptes[vpn] = pte | PTE_YOUNG | (PTE_DIRTY if write else 0)
+            rc = MM_OK
+        if rc == MM_EAGAIN:
+            continue
+        if rc == MM_EINTR and not t.killed:
+            # a reserve allocation failed without anybody being killed: try again
+            continue
+        if rc == MM_OK:
+            if major:
+                t.maj_flt += 1
+            else:
+                t.min_flt += 1
+        return rc

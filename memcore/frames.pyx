@@ -1,0 +1,73 @@
+"""Frames in and out of zones: the per-CPU list of the running CPU first, then the buddy.
+
+Nothing here looks at watermarks; page_alloc decides who may allocate.
+"""
+from .buddy cimport (drain_zone_pages, free_one_page, pcp_free_overflow, pcp_pop, pcp_push, pcp_refill,
+                     per_cpu_pages_t, rmqueue_buddy, zone_t)
+from .debug cimport MM_BUG_ON
+from .machine cimport count, machine_t
+from .page cimport PG_BUDDY, PG_LRU, PG_PCP, page_t
+from .types cimport MAX_NR_ZONES, pfn_t, uint8_t
+from .vmstat cimport PGALLOC_DMA, PGFREE
+
+
+cdef pfn_t rmqueue(machine_t *m, int zone, int order) noexcept nogil:
+    """A frame (or block of 2^order) of zone number `zone`, flags cleared; 0 if it has none."""
+    cdef zone_t *z = &m.zones[zone]
+    cdef per_cpu_pages_t *pcp
+    cdef page_t *p
+    cdef pfn_t pfn
+    if order == 0:
+        pcp = &z.pcp[m.cpu]
+        if pcp.count == 0:
+            pcp_refill(z, m.frames, m.cpu, not m.v61)
+        pfn = pcp_pop(pcp)
+        pcp.free_factor >>= 1
+    else:
+        pfn = rmqueue_buddy(z, m.frames, order)
+    if pfn:
+        p = &m.frames[pfn]
+        p.flags = 0
+        p.zone = <uint8_t> z.id
+        count(m, PGALLOC_DMA + z.idx, 1 << order)
+    return pfn
+
+
+cdef pfn_t alloc_reserve(machine_t *m, int nid, int order) noexcept nogil:
+    """A block for the kernel itself, whatever the watermarks say (PF_MEMALLOC, atomic slab growth)."""
+    cdef int i, zi, n
+    cdef pfn_t pfn
+    for i in range(m.nodes[nid].nr_fallback):
+        n = m.nodes[nid].fallback[i]
+        for zi in range(MAX_NR_ZONES - 1, -1, -1):
+            if m.zones[m.nodes[n].first_zone + zi].managed:
+                pfn = rmqueue(m, m.nodes[n].first_zone + zi, order)
+                if pfn:
+                    return pfn
+    return 0
+
+
+cdef void free_frame(machine_t *m, pfn_t pfn) noexcept nogil:
+    """An order-0 frame goes to the running CPU's list of its zone."""
+    cdef page_t *p = &m.frames[pfn]
+    cdef zone_t *z = &m.zones[p.zone]
+    MM_BUG_ON(p.flags & (PG_BUDDY | PG_PCP | PG_LRU) != 0 or p.mapcount != 0)
+    p.flags = PG_PCP
+    p.owner = 0
+    p.pins = 0
+    pcp_push(&z.pcp[m.cpu], pfn)
+    count(m, PGFREE, 1)
+    pcp_free_overflow(z, m.frames, m.cpu, not m.v61)
+
+
+cdef void free_block(machine_t *m, pfn_t pfn, int order) noexcept nogil:
+    m.frames[pfn].flags = 0
+    count(m, PGFREE, 1 << order)
+    free_one_page(&m.zones[m.frames[pfn].zone], m.frames, pfn, order)
+
+
+cdef void drain_all_pages(machine_t *m) noexcept nogil:
+    cdef int i
+    for i in range(m.nr_zones):
+        if m.zones[i].managed:
+            drain_zone_pages(&m.zones[i], m.frames)

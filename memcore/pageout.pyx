@@ -1,0 +1,334 @@
+"""Page cache and swap cache: entries, shadows, reads, writes and their completion.
+
+A frame read from disk is locked until its read ends; one under writeback is not free until its write ends.
+What its last user gives up meanwhile becomes an orphan and is freed by whoever holds it.
+Sources: mm/filemap.c, mm/swap_state.c, mm/page_io.c, mm/vmscan.c (pageout, __remove_mapping).
+"""
+from .blkdev cimport IO_PAGE_READ, IO_PAGE_WRITE, IO_READ, IO_WRITE, blk_submit
+from .debug cimport MM_BUG_ON
+from .filemap cimport filemap_set, filemap_t
+from .frames cimport free_frame
+from .lruvec cimport lru_note_cost, lruvec_t
+from .machine cimport (count, lru_add, lru_add_tail, lru_del, machine_t, mod_node, note_io, page_node,
+                       page_zone)
+from .page cimport (PG_ACTIVE, PG_ANON, PG_DIRTY, PG_ISOLATED, PG_LOCKED, PG_LRU, PG_ORPHAN, PG_RECLAIM,
+                    PG_SWAPBACKED, PG_SWAPCACHE, PG_UNEVICTABLE, PG_WORKINGSET, PG_WRITEBACK, PG_ZERO, page_t)
+from .pte cimport PTE_PRESENT, PTE_SHADOW, PTE_WORKINGSET, shadow_pack
+from .slab cimport xa_nodes_change
+from .swapfile cimport (SWP_HAS_CACHE, SWP_SHADOW, SWP_WORKINGSET, SWP_ZERO, get_swap_page, swap_area_of,
+                        swap_area_t, swap_node_ref, swap_node_unref, swap_slot_free, swp_slot_t)
+from .thread cimport thread_t
+from .types cimport MM_EINTR, MM_OK, pfn_t, swp_t, uint32_t, uint64_t, uint8_t
+from .vmstat cimport (NR_FILE_PAGES, NR_SWAPCACHED, NR_VMSCAN_WRITE, NR_WRITEBACK, NR_WRITTEN, PGPGIN,
+                      PGPGOUT, PGROTATED, PSWPIN, PSWPOUT, SWPIN_ZERO, SWPOUT_ZERO, WORKINGSET_ACTIVATE_ANON,
+                      WORKINGSET_REFAULT_ANON, WORKINGSET_RESTORE_ANON)
+from .workingset cimport workingset_eviction, workingset_test_recent
+from .writeback cimport account_page_cleaned, start_page_writeback, write_file_page
+
+
+cdef void workingset_refault(machine_t *m, pfn_t pfn, uint32_t age, int nid, bint workingset) noexcept nogil:
+    """An evicted page is back in a new frame (not yet on a list): activate it if it left too early."""
+    cdef page_t *p = &m.frames[pfn]
+    cdef bint file = not p.flags & PG_SWAPBACKED
+    cdef int k = 1 if file else 0
+    cdef lruvec_t *mine = &page_node(m, pfn).lruvec
+    mod_node(m, pfn, WORKINGSET_REFAULT_ANON + k, 1)
+    if not workingset_test_recent(&m.nodes[nid].lruvec, age, file, m.swap.nr_free > 0):
+        return
+    p.flags |= PG_ACTIVE
+    mine.nonresident_age += 1
+    mod_node(m, pfn, WORKINGSET_ACTIVATE_ANON + k, 1)
+    if workingset:
+        p.flags |= PG_WORKINGSET
+        lru_note_cost(mine, file, 1, 0, m.v61)
+        mod_node(m, pfn, WORKINGSET_RESTORE_ANON + k, 1)
+
+
+cdef void add_to_page_cache(machine_t *m, filemap_t *f, uint64_t index, pfn_t pfn, bint whole_write) noexcept nogil:
+    """A fresh frame becomes page `index` of the file and enters the LRU (filemap_add_folio).
+
+    `whole_write`: about to be overwritten completely, which is no refault.
+    """
+    cdef page_t *p = &m.frames[pfn]
+    cdef uint64_t old = f.slots[index]
+    p.flags = 0
+    p.owner = f.id
+    p.index = <uint32_t> index
+    p.mapcount = 0
+    p.aux = 0
+    p.pins = 0
+    xa_nodes_change(m, filemap_set(f, index, (<uint64_t> pfn << 32) | PTE_PRESENT))
+    f.nrpages += 1
+    mod_node(m, pfn, NR_FILE_PAGES, 1)
+    if old & PTE_SHADOW and not whole_write:
+        workingset_refault(m, pfn, <uint32_t> (old >> 32), <int> ((old >> 8) & 0xff), old & PTE_WORKINGSET != 0)
+    lru_add(m, pfn)
+
+
+cdef void read_file_page(machine_t *m, filemap_t *f, pfn_t pfn) noexcept nogil:
+    """Starts filling a page-cache frame from the device; it is locked until then."""
+    m.frames[pfn].flags |= PG_LOCKED
+    count(m, PGPGIN, 4)
+    note_io(m, blk_submit(&m.devs[f.disk], IO_READ, IO_PAGE_READ, pfn, ((<uint64_t> f.id) << 40) + m.frames[pfn].index, m.now))
+
+
+cdef void cache_slot(machine_t *m, pfn_t pfn, swp_t slot) noexcept nogil:
+    # slot <-> frame
+    cdef swp_slot_t *s = &m.swap.slots[slot]
+    cdef page_t *p = &m.frames[pfn]
+    if not s.flags & (SWP_SHADOW | SWP_HAS_CACHE):
+        xa_nodes_change(m, swap_node_ref(&m.swap, slot))
+    s.flags = <uint8_t> ((s.flags & ~(SWP_SHADOW | SWP_WORKINGSET)) | SWP_HAS_CACHE)
+    s.value = pfn
+    p.flags |= PG_SWAPCACHE
+    p.swap = slot
+    mod_node(m, pfn, NR_SWAPCACHED, 1)
+    mod_node(m, pfn, NR_FILE_PAGES, 1)
+
+
+cdef bint add_to_swap(machine_t *m, pfn_t pfn) noexcept nogil:
+    """Gives an anonymous page a slot; False when swap is full."""
+    cdef swp_t slot = get_swap_page(&m.swap, m.cpu)
+    if slot == 0:
+        return False
+    cache_slot(m, pfn, slot)
+    m.frames[pfn].flags |= PG_DIRTY
+    return True
+
+
+cdef void swapin_add(machine_t *m, swp_t slot, pfn_t pfn, uint32_t owner, uint32_t vpn) noexcept nogil:
+    """A fresh frame enters the swap cache for `slot` and the LRU (__read_swap_cache_async)."""
+    cdef swp_slot_t s = m.swap.slots[slot]
+    cdef page_t *p = &m.frames[pfn]
+    p.flags = PG_ANON | PG_SWAPBACKED
+    p.owner = owner
+    p.index = vpn
+    p.mapcount = 0
+    p.aux = 0
+    p.pins = 0
+    cache_slot(m, pfn, slot)
+    if s.flags & SWP_SHADOW:
+        workingset_refault(m, pfn, s.value, s.node, s.flags & SWP_WORKINGSET != 0)
+    lru_add(m, pfn)
+
+
+cdef void swap_readpage(machine_t *m, swp_t slot, pfn_t pfn) noexcept nogil:
+    """Starts reading a slot into its swap-cache frame; zero pages complete at once."""
+    cdef swp_slot_t *s = &m.swap.slots[slot]
+    cdef swap_area_t *a
+    if s.flags & SWP_ZERO:
+        count(m, SWPIN_ZERO, 1)
+        return
+    a = swap_area_of(&m.swap, slot)
+    m.frames[pfn].flags |= PG_LOCKED
+    count(m, PSWPIN, 1)
+    count(m, PGPGIN, 4)
+    note_io(m, blk_submit(&m.devs[a.disk], IO_READ, IO_PAGE_READ, pfn, (<uint64_t> 1 << 62) + slot, m.now))
+
+
+cdef void delete_from_swap_cache(machine_t *m, pfn_t pfn) noexcept nogil:
+    """Breaks slot <-> frame; the slot is freed when no PTE refers to it."""
+    cdef page_t *p = &m.frames[pfn]
+    cdef swp_slot_t *s = &m.swap.slots[p.swap]
+    MM_BUG_ON(s.value != pfn)
+    s.flags = <uint8_t> (s.flags & ~SWP_HAS_CACHE)
+    s.value = 0
+    xa_nodes_change(m, swap_node_unref(&m.swap, p.swap))
+    if s.count == 0:
+        swap_slot_free(&m.swap, p.swap)
+    p.flags &= ~PG_SWAPCACHE
+    p.swap = 0
+    mod_node(m, pfn, NR_SWAPCACHED, -1)
+    mod_node(m, pfn, NR_FILE_PAGES, -1)
+
+
+cdef bint try_to_free_swap(machine_t *m, pfn_t pfn) noexcept nogil:
+    """Drops the slot of a page that nobody else has swapped out; the page becomes dirty."""
+    cdef page_t *p = &m.frames[pfn]
+    if not p.flags & PG_SWAPCACHE or p.flags & PG_WRITEBACK or m.swap.slots[p.swap].count:
+        return False
+    delete_from_swap_cache(m, pfn)
+    p.flags |= PG_DIRTY
+    return True
+
+
+cdef void swap_put(machine_t *m, swp_t slot) noexcept nogil:
+    """One PTE less refers to the slot (swap_free, free_swap_and_cache)."""
+    cdef swp_slot_t *s = &m.swap.slots[slot]
+    cdef page_t *p
+    MM_BUG_ON(s.count == 0)
+    s.count -= 1
+    if s.count:
+        return
+    if not s.flags & SWP_HAS_CACHE:
+        if s.flags & SWP_SHADOW:
+            xa_nodes_change(m, swap_node_unref(&m.swap, slot))
+        swap_slot_free(&m.swap, slot)
+        return
+    p = &m.frames[s.value]
+    if p.mapcount == 0:
+        page_put(m, s.value)
+
+
+cdef int pageout(machine_t *m, pfn_t pfn) noexcept nogil:
+    """Starts writing a dirty, unmapped page that reclaim wants (vmscan.c pageout)."""
+    cdef page_t *p = &m.frames[pfn]
+    cdef swp_slot_t *s
+    cdef swap_area_t *a
+    p.flags |= PG_RECLAIM
+    if not p.flags & PG_ANON:
+        mod_node(m, pfn, NR_VMSCAN_WRITE, 1)
+        write_file_page(m, m.files[p.owner], pfn)
+        return PAGE_SUCCESS
+    p.flags &= ~PG_DIRTY
+    if not p.flags & PG_SWAPCACHE:
+        return PAGE_KEEP
+    s = &m.swap.slots[p.swap]
+    if s.count == 0:
+        # its users are gone: nothing to write
+        delete_from_swap_cache(m, pfn)
+        p.flags &= ~PG_RECLAIM
+        return PAGE_CLEAN
+    mod_node(m, pfn, NR_VMSCAN_WRITE, 1)
+    if p.flags & PG_ZERO and not m.v61:
+        s.flags |= SWP_ZERO
+        count(m, SWPOUT_ZERO, 1)
+        p.flags &= ~PG_RECLAIM
+        return PAGE_CLEAN
+    s.flags = <uint8_t> (s.flags & ~SWP_ZERO)
+    a = swap_area_of(&m.swap, p.swap)
+    count(m, PSWPOUT, 1)
+    count(m, PGPGOUT, 4)
+    start_page_writeback(m, pfn)
+    note_io(m, blk_submit(&m.devs[a.disk], IO_WRITE, IO_PAGE_WRITE, pfn, (<uint64_t> 1 << 62) + p.swap, m.now))
+    return PAGE_SUCCESS
+
+
+cdef bint remove_mapping(machine_t *m, pfn_t pfn) noexcept nogil:
+    """Evicts a clean page, leaving a shadow (__remove_mapping). False if somebody still needs it."""
+    cdef page_t *p = &m.frames[pfn]
+    cdef swp_slot_t *s
+    cdef filemap_t *f
+    cdef uint32_t age
+    cdef int nid = m.zones[p.zone].nid
+    if p.pins or p.flags & (PG_DIRTY | PG_WRITEBACK | PG_LOCKED):
+        return False
+    if p.flags & PG_SWAPCACHE:
+        s = &m.swap.slots[p.swap]
+        if s.count == 0:
+            delete_from_swap_cache(m, pfn)
+            return True
+        age = workingset_eviction(&m.nodes[nid].lruvec)
+        s.value = age
+        s.node = <uint8_t> nid
+        s.flags = <uint8_t> ((s.flags & ~SWP_HAS_CACHE) | SWP_SHADOW
+                             | (SWP_WORKINGSET if p.flags & PG_WORKINGSET else 0))
+        p.flags &= ~PG_SWAPCACHE
+        p.swap = 0
+        mod_node(m, pfn, NR_SWAPCACHED, -1)
+        mod_node(m, pfn, NR_FILE_PAGES, -1)
+        return True
+    f = m.files[p.owner]
+    age = workingset_eviction(&m.nodes[nid].lruvec)
+    filemap_set(f, p.index, shadow_pack(age, nid, 0, p.flags & PG_WORKINGSET != 0))
+    f.nrpages -= 1
+    mod_node(m, pfn, NR_FILE_PAGES, -1)
+    return True
+
+
+cdef void truncate_page(machine_t *m, filemap_t *f, pfn_t pfn) noexcept nogil:
+    """Removes a page from the cache without a shadow and frees it (its mappings are gone)."""
+    cdef page_t *p = &m.frames[pfn]
+    account_page_cleaned(m, f, pfn)
+    xa_nodes_change(m, filemap_set(f, p.index, 0))
+    f.nrpages -= 1
+    mod_node(m, pfn, NR_FILE_PAGES, -1)
+    page_put(m, pfn)
+
+
+cdef void page_put(machine_t *m, pfn_t pfn) noexcept nogil:
+    """The last user of a page is gone: free it, now or when its I/O has ended."""
+    cdef page_t *p = &m.frames[pfn]
+    if p.flags & (PG_LOCKED | PG_WRITEBACK | PG_ISOLATED) or p.pins:
+        p.flags |= PG_ORPHAN
+        return
+    if p.flags & PG_SWAPCACHE:
+        delete_from_swap_cache(m, pfn)
+    if p.flags & PG_LRU:
+        lru_del(m, pfn)
+    free_frame(m, pfn)
+
+
+cdef int wait_on_page(machine_t *m, pfn_t pfn, int cause) noexcept nogil:
+    """Sleeps until the page's read has ended. MM_EINTR if the thread was killed meanwhile."""
+    cdef page_t *p = &m.frames[pfn]
+    cdef thread_t *t = m.curr
+    cdef thread_t *w
+    cdef int rc = MM_OK
+    p.pins += 1
+    while p.flags & PG_LOCKED:
+        if t.killed:
+            rc = MM_EINTR
+            break
+        t.wait_next = <int> p.aux
+        p.aux = <uint32_t> t.id
+        m.ops.io_wait(m, -1, cause)
+        if p.flags & PG_LOCKED:
+            # woken early: leave the page's queue
+            if p.aux == 0:
+                continue
+            if p.aux == <uint32_t> t.id:
+                p.aux = <uint32_t> t.wait_next
+            else:
+                w = m.threads[p.aux]
+                while w.wait_next != t.id:
+                    w = m.threads[w.wait_next]
+                w.wait_next = t.wait_next
+    p.pins -= 1
+    if p.flags & PG_ORPHAN and p.pins == 0:
+        p.flags &= ~PG_ORPHAN
+        page_put(m, pfn)
+        rc = MM_EINTR
+    return rc
+
+
+cdef void wake_page_waiters(machine_t *m, pfn_t pfn) noexcept nogil:
+    cdef page_t *p = &m.frames[pfn]
+    cdef int id = <int> p.aux, after
+    p.aux = 0
+    while id:
+        after = m.threads[id].wait_next
+        m.ops.wake(m, m.threads[id])
+        id = after
+
+
+cdef void end_writeback(machine_t *m, pfn_t pfn) noexcept nogil:
+    """folio_end_writeback: a page reclaim is waiting for goes to the inactive tail."""
+    cdef page_t *p = &m.frames[pfn]
+    p.flags &= ~PG_WRITEBACK
+    mod_node(m, pfn, NR_WRITEBACK, -1)
+    mod_node(m, pfn, NR_WRITTEN, 1)
+    page_zone(m, pfn).nr_write_pending -= 1
+    if p.flags & PG_RECLAIM:
+        p.flags &= ~PG_RECLAIM
+        if p.flags & PG_LRU and not p.flags & (PG_UNEVICTABLE | PG_DIRTY | PG_LOCKED):
+            lru_del(m, pfn)
+            p.flags &= ~PG_ACTIVE
+            lru_add_tail(m, pfn)
+            count(m, PGROTATED, 1)
+
+
+cdef void end_io(machine_t *m, int kind, pfn_t pfn) noexcept nogil:
+    """A device finished a request. Runs in interrupt context: at the completion's own time."""
+    cdef page_t *p = &m.frames[pfn]
+    if kind == IO_PAGE_READ:
+        p.flags &= ~PG_LOCKED
+        if p.aux:
+            wake_page_waiters(m, pfn)
+    elif kind == IO_PAGE_WRITE:
+        end_writeback(m, pfn)
+    else:
+        return
+    if p.flags & PG_ORPHAN and p.pins == 0:
+        p.flags &= ~PG_ORPHAN
+        page_put(m, pfn)

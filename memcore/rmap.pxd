@@ -1,0 +1,37 @@
+# From a page to the PTEs that map it: young bits, unmapping, cleaning. (mm/rmap.c)
+#
+# An anonymous page knows its address space and page number; after a fork the relatives that share it hold
+# it at the same number, so a walk visits the ring of relatives. A file page asks the address spaces that
+# map its file.
+from .machine cimport machine_t
+from .mm cimport mm_t
+from .page cimport PG_ANON, page_t
+from .pte cimport PTE_YOUNG
+from .types cimport pfn_t, pte_t, uint32_t, uint64_t
+
+cdef int page_referenced_slow(machine_t *m, pfn_t pfn, uint32_t *vm_flags) noexcept nogil
+cdef bint try_to_unmap(machine_t *m, pfn_t pfn) noexcept nogil
+cdef int page_mkclean(machine_t *m, pfn_t pfn) noexcept nogil
+cdef void remap_page(machine_t *m, pfn_t old, pfn_t new) noexcept nogil
+cdef void page_add_rmap(machine_t *m, mm_t *mm, pfn_t pfn) noexcept nogil
+cdef void page_remove_rmap(machine_t *m, mm_t *mm, pfn_t pfn) noexcept nogil
+
+
+cdef inline int page_referenced(machine_t *m, pfn_t pfn, uint32_t *vm_flags) noexcept nogil:
+    # how many mappings used the page since the last look; clears their young bits. `vm_flags` gets the
+    # union of VM_LOCKED and VM_EXEC of those that count
+    cdef page_t *p = &m.frames[pfn]
+    cdef mm_t *mm
+    cdef pte_t *pte
+    vm_flags[0] = 0
+    if p.mapcount == 0:
+        return 0
+    if p.mapcount == 1 and p.flags & PG_ANON:
+        mm = m.mms[p.owner]
+        if mm.any_flags == 0:
+            pte = &mm.pt.ptes[p.index]
+            if pte[0] & PTE_YOUNG:
+                pte[0] &= ~<uint64_t> PTE_YOUNG
+                return 1
+            return 0
+    return page_referenced_slow(m, pfn, vm_flags)

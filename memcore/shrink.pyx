@@ -1,0 +1,332 @@
+"""The clock hands: isolate pages from the tail of a list, decide the fate of each, put the rest back.
+
+Pages are taken in batches of SWAP_CLUSTER_MAX. While a batch is out no other thread runs (the cost is
+charged when it is back), so isolated pages are never met by anybody else.
+"""
+
+from libc.string cimport memset
+
+from .buddy cimport zone_t
+from .debug cimport MM_BUG_ON, mm_prefetchw
+from .frames cimport free_frame
+from .list cimport lru_list_peek, lru_list_pop_tail, lru_list_t
+from .lruvec cimport DEACTIVATE_ANON, DEACTIVATE_FILE, LRU_ACTIVE_ANON, LRU_ACTIVE_FILE, lru_note_cost
+from .machine cimport count, lru_add, machine_t, mm_charge, mod_node
+from .migrate cimport demote_page
+from .mm cimport VM_EXEC, VM_LOCKED
+from .node cimport PGDAT_DIRTY, PGDAT_WRITEBACK, node_t
+from .page cimport (PG_ACTIVE, PG_ANON, PG_DIRTY, PG_ISOLATED, PG_LOCKED, PG_LRU, PG_MLOCKED, PG_ORPHAN,
+                    PG_RECLAIM, PG_REFERENCED, PG_SWAPBACKED, PG_SWAPCACHE, PG_UNEVICTABLE, PG_WORKINGSET,
+                    PG_WRITEBACK, page_t)
+from .pageout cimport (PAGE_CLEAN, PAGE_SUCCESS, add_to_swap, page_put, pageout, remove_mapping,
+                       try_to_free_swap)
+from .rmap cimport page_referenced, try_to_unmap
+from .swapfile cimport vm_swap_full
+from .types cimport SWAP_CLUSTER_MAX, int64_t, ns_t, pfn_t, uint32_t
+from .vmstat cimport (NR_VMSCAN_IMMEDIATE_RECLAIM, PGACTIVATE, PGDEACTIVATE, PGDEMOTE_DIRECT,
+                      PGDEMOTE_KSWAPD, PGLAZYFREED, PGREFILL, PGSCAN_ANON, PGSCAN_DIRECT, PGSCAN_FILE,
+                      PGSCAN_KSWAPD, PGSKIP_DMA, PGSTEAL_ANON, PGSTEAL_DIRECT, PGSTEAL_FILE, PGSTEAL_KSWAPD,
+                      UNEVICTABLE_PGS_CULLED)
+from .writeback cimport wakeup_flusher_threads
+
+cdef enum:
+    LOOK_AHEAD = 96                  # frames to prefetch beyond the batch: two batches' worth of misses
+
+cdef enum folio_references:
+    FOLIOREF_RECLAIM = 0
+    FOLIOREF_RECLAIM_CLEAN = 1
+    FOLIOREF_KEEP = 2
+    FOLIOREF_ACTIVATE = 3
+
+ctypedef struct reclaim_stat_t:
+    int64_t nr_pageout
+    int64_t nr_activate
+    int64_t nr_unqueued_dirty
+    int64_t nr_demoted
+    int64_t nr_unmapped
+
+
+cdef inline void prefetch_ahead(machine_t *m, const lru_list_t *l) noexcept nogil:
+    cdef uint32_t i
+    cdef pfn_t pfn
+    cdef page_t *p
+    for i in range(LOOK_AHEAD - SWAP_CLUSTER_MAX, LOOK_AHEAD):
+        mm_prefetchw(&m.frames[lru_list_peek(l, i)])
+    for i in range(SWAP_CLUSTER_MAX):
+        pfn = lru_list_peek(l, i)
+        if pfn:
+            p = &m.frames[pfn]
+            if p.mapcount and p.flags & PG_ANON:
+                mm_prefetchw(&m.mms[p.owner].pt.ptes[p.index])
+
+
+cdef int isolate_lru_pages(machine_t *m, node_t *n, int lru, int64_t nr_to_scan, scan_control_t *sc, pfn_t *out,
+                           int64_t *nr_scanned) noexcept nogil:
+    """Takes up to nr_to_scan (<= 32) pages off the tail. Pages of zones too high to help are passed over:
+    they count as scanned but not against nr_to_scan, and go to the head of the list afterwards."""
+    cdef lru_list_t *l = &n.lruvec.lists[lru]
+    cdef int64_t scan = 0, total = 0, skipped = 0
+    cdef int taken = 0
+    cdef uint32_t left = l.count
+    cdef pfn_t pfn
+    cdef page_t *p
+    cdef zone_t *z
+    prefetch_ahead(m, l)
+    while scan < nr_to_scan and left:
+        left -= 1
+        pfn = lru_list_pop_tail(l)
+        MM_BUG_ON(pfn == 0)
+        p = &m.frames[pfn]
+        z = &m.zones[p.zone]
+        p.flags &= ~PG_LRU
+        z.nr_lru[lru] -= 1
+        n.stat[lru] -= 1
+        total += 1
+        if z.idx > sc.reclaim_idx:
+            # `left` bounds the walk, so putting it back at the head now equals the kernel's side list
+            count(m, PGSKIP_DMA + z.idx, 1)
+            lru_add(m, pfn)
+            skipped += 1
+            continue
+        scan += 1
+        if not sc.may_unmap and p.mapcount:
+            lru_add(m, pfn)
+            continue
+        p.flags |= PG_ISOLATED
+        out[taken] = pfn
+        taken += 1
+    nr_scanned[0] = total
+    return taken
+
+
+cdef inline void putback(machine_t *m, pfn_t pfn) noexcept nogil:
+    cdef page_t *p = &m.frames[pfn]
+    p.flags &= ~PG_ISOLATED
+    if p.flags & PG_ORPHAN and not p.flags & (PG_LOCKED | PG_WRITEBACK) and p.pins == 0:
+        p.flags &= ~PG_ORPHAN
+        page_put(m, pfn)
+        return
+    if p.flags & PG_MLOCKED:
+        p.flags = (p.flags | PG_UNEVICTABLE) & ~PG_ACTIVE
+        count(m, UNEVICTABLE_PGS_CULLED, 1)
+    lru_add(m, pfn)
+
+
+cdef int folio_check_references(machine_t *m, page_t *p, pfn_t pfn) noexcept nogil:
+    """Second chance: the decision table of folio_check_references."""
+    cdef uint32_t vm_flags = 0
+    cdef int refs = page_referenced(m, pfn, &vm_flags)
+    cdef bint referenced = p.flags & PG_REFERENCED != 0
+    p.flags &= ~PG_REFERENCED
+    if vm_flags & VM_LOCKED:
+        p.flags |= PG_MLOCKED
+        return FOLIOREF_ACTIVATE
+    if refs:
+        p.flags |= PG_REFERENCED
+        if referenced or refs > 1:
+            return FOLIOREF_ACTIVATE
+        if vm_flags & VM_EXEC and not p.flags & PG_SWAPBACKED:
+            return FOLIOREF_ACTIVATE
+        return FOLIOREF_KEEP
+    if referenced and not p.flags & PG_SWAPBACKED:
+        return FOLIOREF_RECLAIM_CLEAN
+    return FOLIOREF_RECLAIM
+
+
+cdef inline void set_active(machine_t *m, page_t *p, pfn_t pfn, reclaim_stat_t *st) noexcept nogil:
+    # activate_locked: no candidate for swapping, so a scarce slot is better given back
+    if p.flags & PG_SWAPCACHE and (vm_swap_full(&m.swap) or p.flags & PG_MLOCKED):
+        try_to_free_swap(m, pfn)
+    if not p.flags & PG_MLOCKED:
+        p.flags |= PG_ACTIVE
+        st.nr_activate += 1
+
+
+cdef bint shrink_one(machine_t *m, node_t *n, pfn_t pfn, scan_control_t *sc, reclaim_stat_t *st,
+                     bint ignore_references) noexcept nogil:
+    """Decides one isolated page's fate. True: it is free now; False: it goes back, flags say where."""
+    cdef page_t *p = &m.frames[pfn]
+    cdef int refs = FOLIOREF_RECLAIM, r
+    cdef bint file = not p.flags & PG_SWAPBACKED
+    cdef bint dirty, writeback
+    if p.flags & PG_LOCKED or p.pins:
+        return False
+    if p.flags & PG_MLOCKED:
+        return False
+    if not sc.may_unmap and p.mapcount:
+        return False
+    if file and not p.flags & PG_ANON:
+        dirty = p.flags & PG_DIRTY != 0
+        writeback = p.flags & PG_WRITEBACK != 0
+        sc.nr.dirty += dirty or writeback
+        if dirty and not writeback:
+            sc.nr.unqueued_dirty += 1
+            st.nr_unqueued_dirty += 1
+        if writeback and p.flags & PG_RECLAIM:
+            sc.nr.congested += 1
+    if p.flags & PG_WRITEBACK:
+        if sc.is_kswapd and p.flags & PG_RECLAIM and n.flags & PGDAT_WRITEBACK:
+            sc.nr.immediate += 1
+        else:
+            p.flags |= PG_RECLAIM
+            sc.nr.writeback += 1
+        set_active(m, p, pfn, st)
+        return False
+    if not ignore_references:
+        refs = folio_check_references(m, p, pfn)
+    if refs == FOLIOREF_ACTIVATE:
+        set_active(m, p, pfn, st)
+        return False
+    if refs == FOLIOREF_KEEP:
+        return False
+    if n.can_demote and not sc.no_demotion and demote_page(m, n, pfn):
+        st.nr_demoted += 1
+        return True
+    if p.flags & PG_ANON and p.flags & PG_SWAPBACKED and not p.flags & PG_SWAPCACHE:
+        if not sc.may_swap or not add_to_swap(m, pfn):
+            set_active(m, p, pfn, st)
+            return False
+    if p.mapcount:
+        st.nr_unmapped += 1
+        if not try_to_unmap(m, pfn):
+            set_active(m, p, pfn, st)
+            return False
+    if p.flags & PG_DIRTY:
+        if file and not p.flags & PG_ANON and not (sc.is_kswapd and p.flags & PG_RECLAIM and n.flags & PGDAT_DIRTY):
+            mod_node(m, pfn, NR_VMSCAN_IMMEDIATE_RECLAIM, 1)
+            p.flags |= PG_RECLAIM
+            set_active(m, p, pfn, st)
+            return False
+        if refs == FOLIOREF_RECLAIM_CLEAN or not sc.may_writepage:
+            return False
+        r = pageout(m, pfn)
+        if r == PAGE_SUCCESS:
+            st.nr_pageout += 1
+            return False
+        if r != PAGE_CLEAN:
+            return False
+    if p.flags & PG_ANON and not p.flags & PG_SWAPCACHE:
+        # MADV_FREE page that stayed clean, or a swapped page whose users are gone
+        if not p.flags & PG_SWAPBACKED:
+            count(m, PGLAZYFREED, 1)
+        free_frame_isolated(m, p, pfn)
+        return True
+    if not remove_mapping(m, pfn):
+        return False
+    free_frame_isolated(m, p, pfn)
+    return True
+
+
+cdef inline void free_frame_isolated(machine_t *m, page_t *p, pfn_t pfn) noexcept nogil:
+    p.flags &= ~(PG_ISOLATED | PG_ORPHAN)
+    free_frame(m, pfn)
+
+
+cdef int64_t shrink_inactive_list(machine_t *m, node_t *n, int lru, int64_t nr_to_scan,
+                                  scan_control_t *sc) noexcept nogil:
+    cdef pfn_t[SWAP_CLUSTER_MAX] batch
+    cdef int64_t nr_scanned = 0, nr_reclaimed = 0
+    cdef int taken, i
+    cdef bint file = lru >= 2
+    cdef reclaim_stat_t st = reclaim_stat_t(0, 0, 0, 0, 0)
+    cdef ns_t cost
+    taken = isolate_lru_pages(m, n, lru, nr_to_scan, sc, batch, &nr_scanned)
+    count(m, PGSCAN_KSWAPD if sc.is_kswapd else PGSCAN_DIRECT, nr_scanned)
+    count(m, PGSCAN_FILE if file else PGSCAN_ANON, nr_scanned)
+    if taken == 0:
+        mm_charge(m, nr_scanned * m.p.c_reclaim_scan)
+        return 0
+    for i in range(taken):
+        if shrink_one(m, n, batch[i], sc, &st, False):
+            nr_reclaimed += 1
+            batch[i] = 0
+    for i in range(taken):
+        if batch[i]:
+            if m.frames[batch[i]].flags & PG_ACTIVE:
+                n.lruvec.nonresident_age += 1
+            putback(m, batch[i])
+    count(m, PGACTIVATE, st.nr_activate)
+    count(m, PGSTEAL_KSWAPD if sc.is_kswapd else PGSTEAL_DIRECT, nr_reclaimed)
+    count(m, PGSTEAL_FILE if file else PGSTEAL_ANON, nr_reclaimed)
+    if st.nr_demoted:
+        count(m, PGDEMOTE_KSWAPD if sc.is_kswapd else PGDEMOTE_DIRECT, st.nr_demoted)
+    lru_note_cost(&n.lruvec, file, st.nr_pageout, taken - nr_reclaimed, m.v61)
+    if st.nr_unqueued_dirty == taken:
+        wakeup_flusher_threads(m)
+    sc.nr_scanned += taken
+    sc.nr.taken += taken
+    if file:
+        sc.nr.file_taken += taken
+    cost = nr_scanned * m.p.c_reclaim_scan + nr_reclaimed * m.p.c_reclaim_free
+    if st.nr_unmapped:
+        cost += st.nr_unmapped * m.p.c_reclaim_unmap + m.p.c_tlb_flush + m.p.c_tlb_flush_cpu * (m.nr_cpus - 1)
+    mm_charge(m, cost)
+    return nr_reclaimed
+
+
+cdef void shrink_active_list(machine_t *m, node_t *n, int lru, int64_t nr_to_scan, scan_control_t *sc) noexcept nogil:
+    """Moves pages from the tail of an active list to the inactive one, referenced or not; only code that
+    is being executed stays."""
+    cdef pfn_t[SWAP_CLUSTER_MAX] batch
+    cdef int64_t nr_scanned = 0, moved = 0, rotated = 0
+    cdef int taken, i
+    cdef bint file = lru >= 2
+    cdef uint32_t vm_flags = 0
+    cdef int refs
+    cdef page_t *p
+    taken = isolate_lru_pages(m, n, lru, nr_to_scan, sc, batch, &nr_scanned)
+    count(m, PGREFILL, nr_scanned)
+    for i in range(taken):
+        p = &m.frames[batch[i]]
+        if p.flags & PG_MLOCKED:
+            continue
+        refs = page_referenced(m, batch[i], &vm_flags)
+        if refs and vm_flags & VM_EXEC and file:
+            rotated += 1
+            continue
+        p.flags = (p.flags & ~PG_ACTIVE) | PG_WORKINGSET
+        moved += 1
+    # the kernel puts the active ones back first
+    for i in range(taken):
+        if m.frames[batch[i]].flags & PG_ACTIVE:
+            n.lruvec.nonresident_age += 1
+            putback(m, batch[i])
+            batch[i] = 0
+    for i in range(taken):
+        if batch[i]:
+            putback(m, batch[i])
+    count(m, PGDEACTIVATE, moved)
+    if not m.v61:
+        lru_note_cost(&n.lruvec, file, 0, rotated, False)
+    mm_charge(m, nr_scanned * m.p.c_reclaim_scan)
+
+
+cdef int64_t shrink_list(machine_t *m, node_t *n, int lru, int64_t nr_to_scan, scan_control_t *sc) noexcept nogil:
+    if lru == LRU_ACTIVE_ANON or lru == LRU_ACTIVE_FILE:
+        if sc.may_deactivate & (DEACTIVATE_FILE if lru == LRU_ACTIVE_FILE else DEACTIVATE_ANON):
+            shrink_active_list(m, n, lru, nr_to_scan, sc)
+        else:
+            sc.skipped_deactivate = True
+        return 0
+    return shrink_inactive_list(m, n, lru, nr_to_scan, sc)
+
+
+cdef int64_t reclaim_pages(machine_t *m, const uint32_t *pfns, int n) noexcept nogil:
+    """MADV_PAGEOUT: reclaims isolated pages at once, whatever their references; the rest goes back."""
+    cdef scan_control_t sc
+    cdef reclaim_stat_t st = reclaim_stat_t(0, 0, 0, 0, 0)
+    cdef int64_t freed = 0
+    cdef int i
+    memset(&sc, 0, sizeof(sc))
+    sc.may_writepage = True
+    sc.may_unmap = True
+    sc.may_swap = True
+    sc.no_demotion = True
+    sc.reclaim_idx = 3
+    for i in range(n):
+        if shrink_one(m, &m.nodes[m.zones[m.frames[pfns[i]].zone].nid], pfns[i], &sc, &st, True):
+            freed += 1
+        else:
+            putback(m, pfns[i])
+    count(m, PGACTIVATE, st.nr_activate)
+    return freed

@@ -1,0 +1,6 @@
+# Kernel memory that grows with use: radix-tree nodes of page and swap caches; and what shrinkers give back.
+from .machine cimport machine_t
+from .types cimport int64_t
+
+cdef void xa_nodes_change(machine_t *m, int by) noexcept nogil
+cdef int64_t shrink_slab(machine_t *m, int nid, int priority, int64_t *scanned) noexcept nogil

@@ -1,0 +1,5 @@
+# A task at work: the loop over its access records.
+from .machine cimport machine_t
+from .thread cimport thread_t
+
+cdef void task_main(machine_t *m, thread_t *t) noexcept nogil

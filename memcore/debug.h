@@ -25,6 +25,7 @@ static inline void mm_host_oom(const char *what)
     abort();
 }
 
+#define mm_clz(x) __builtin_clzll(x)
 #define mm_likely(x) __builtin_expect(!!(x), 1)
 #define mm_unlikely(x) __builtin_expect(!!(x), 0)
 #define mm_prefetch(p) __builtin_prefetch((p), 0, 3)

@@ -198,7 +198,7 @@ cdef pfn_t swapin_readahead(machine_t *m, mm_t *mm, vma_t *vma, vpn_t vpn, swp_t
     """Reads the page a fault needs, with neighbours as page-cluster allows."""
     cdef uint32_t max_pages = <uint32_t> 1 << min(m.p.page_cluster, 5)
     cdef uint32_t win = 1
-    cdef int64_t prev
+    cdef int64_t prev = 0
     cdef bint started = False
     cdef bint by_vma = m.p.vma_ra_enabled and m.swap.nr_rotational == 0
     cdef pfn_t pfn

@@ -7,6 +7,7 @@ the slab memory they would take. Shadows stay until the page returns, as on a ma
 
 from libc.stdlib cimport calloc, free, realloc
 
+from .hostmem cimport host_free, host_zalloc
 from .pte cimport PTE_PRESENT
 from .types cimport int32_t, int64_t, uint32_t, uint64_t, uint8_t
 
@@ -16,7 +17,7 @@ cdef int filemap_init(filemap_t *f, uint32_t id, uint64_t npages, int disk) exce
     f.id = id
     f.disk = disk
     f.npages = npages
-    f.slots = <uint64_t *> calloc(npages + 1, sizeof(uint64_t))
+    f.slots = <uint64_t *> host_zalloc((npages + 1) * sizeof(uint64_t))
     f.dirty = <uint64_t *> calloc((npages >> 6) + 1, sizeof(uint64_t))
     f.node_used = <uint8_t *> calloc((npages >> 6) + 1, 1)
     if f.slots == NULL or f.dirty == NULL or f.node_used == NULL:
@@ -26,7 +27,7 @@ cdef int filemap_init(filemap_t *f, uint32_t id, uint64_t npages, int disk) exce
 
 
 cdef void filemap_free(filemap_t *f) noexcept nogil:
-    free(f.slots)
+    host_free(f.slots, (f.npages + 1) * sizeof(uint64_t))
     free(f.dirty)
     free(f.node_used)
     free(f.mappers)

@@ -1,9 +1,25 @@
 # Taking frames out of a zone and giving them back, with all counters.
-from .machine cimport machine_t
+from .buddy cimport pcp_pop, per_cpu_pages_t, zone_t
+from .machine cimport count, machine_t
 from .types cimport pfn_t
+from .vmstat cimport PGALLOC_DMA
 
-cdef pfn_t rmqueue(machine_t *m, int zone, int order) noexcept nogil
+cdef pfn_t rmqueue_slow(machine_t *m, int zone, int order) noexcept nogil
 cdef pfn_t alloc_reserve(machine_t *m, int nid, int order) noexcept nogil
 cdef void free_frame(machine_t *m, pfn_t pfn) noexcept nogil
 cdef void free_block(machine_t *m, pfn_t pfn, int order) noexcept nogil
 cdef void drain_all_pages(machine_t *m) noexcept nogil
+
+
+cdef inline pfn_t rmqueue(machine_t *m, int zone, int order) noexcept nogil:
+    # a frame (or block of 2^order) of zone number `zone`, flags cleared; 0 if it has none
+    cdef zone_t *z = &m.zones[zone]
+    cdef per_cpu_pages_t *pcp = &z.pcp[m.cpu]
+    cdef pfn_t pfn
+    if order or pcp.count == 0:
+        return rmqueue_slow(m, zone, order)
+    pfn = pcp_pop(pcp)
+    pcp.free_factor >>= 1
+    m.frames[pfn].flags = 0
+    count(m, PGALLOC_DMA + z.idx, 1)
+    return pfn

@@ -11,8 +11,8 @@ from .types cimport MAX_NR_ZONES, pfn_t, uint8_t
 from .vmstat cimport PGALLOC_DMA, PGFREE
 
 
-cdef pfn_t rmqueue(machine_t *m, int zone, int order) noexcept nogil:
-    """A frame (or block of 2^order) of zone number `zone`, flags cleared; 0 if it has none."""
+cdef pfn_t rmqueue_slow(machine_t *m, int zone, int order) noexcept nogil:
+    """rmqueue when the per-CPU list is empty, or for a block."""
     cdef zone_t *z = &m.zones[zone]
     cdef per_cpu_pages_t *pcp
     cdef page_t *p

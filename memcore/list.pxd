@@ -7,10 +7,8 @@
 # Adding at either end and removing anywhere are O(1). A linked list makes reclaim wait for one dependent
 # cache miss per page scanned; a ring lets it read the next hundred frame numbers at once and prefetch
 # them. Holes vanish when the tail passes them or when a full ring is compacted.
-
-from libc.stdlib cimport free, malloc
-
 from .debug cimport MM_BUG_ON, mm_host_oom
+from .hostmem cimport host_free, host_zalloc
 from .page cimport page_t
 from .types cimport pfn_t, uint32_t, uint64_t
 
@@ -45,7 +43,7 @@ cdef inline void lru_list_compact(lru_list_t *l, page_t *frames) noexcept nogil:
 
 cdef inline void lru_list_grow(lru_list_t *l, page_t *frames) noexcept nogil:
     cdef uint64_t cap = <uint64_t> l.cap + (l.cap >> 2) + 128
-    cdef pfn_t *ring = <pfn_t *> malloc(cap * sizeof(pfn_t))
+    cdef pfn_t *ring = <pfn_t *> host_zalloc(cap * sizeof(pfn_t))
     cdef uint32_t r = l.tail, w = 0, n = l.used
     cdef pfn_t pfn
     if ring == NULL:
@@ -58,7 +56,7 @@ cdef inline void lru_list_grow(lru_list_t *l, page_t *frames) noexcept nogil:
             w += 1
         r = ring_next(l, r)
         n -= 1
-    free(l.ring)
+    host_free(l.ring, <size_t> l.cap * sizeof(pfn_t))
     l.ring = ring
     l.cap = <uint32_t> cap
     l.tail = 0

@@ -2,17 +2,15 @@
 
 Sources: mm/vmscan.c (inactive_is_low), mm/swap.c (lru_note_cost).
 """
-
-from libc.stdlib cimport free
-
-from .types cimport int64_t, uint64_t
+from .hostmem cimport host_free
+from .types cimport int64_t, pfn_t, uint64_t
 from .watermark cimport isqrt
 
 
 cdef void lruvec_free(lruvec_t *v) noexcept nogil:
     cdef int i
     for i in range(NR_LRU):
-        free(v.lists[i].ring)
+        host_free(v.lists[i].ring, <size_t> v.lists[i].cap * sizeof(pfn_t))
         v.lists[i].ring = NULL
 
 

@@ -6,6 +6,7 @@ from .blkdev cimport blkdev_free
 from .buddy cimport zone_free, zone_init_pcp, zone_t, zone_verify
 from .coro cimport coro_free
 from .filemap cimport filemap_free, filemap_t, filemap_verify
+from .hostmem cimport host_free, host_zalloc
 from .list cimport lru_list_verify
 from .lruvec cimport NR_LRU, lruvec_free
 from .mm cimport mm_free, mm_t, mm_verify_vmas
@@ -28,7 +29,7 @@ cdef int machine_alloc(machine_t *m, uint64_t nr_frames, int nr_nodes, int nr_cp
     m.nr_nodes = nr_nodes
     m.nr_zones = nr_nodes * MAX_NR_ZONES
     m.nr_cpus = nr_cpus
-    m.frames = <page_t *> calloc(nr_frames + 1, sizeof(page_t))
+    m.frames = <page_t *> host_zalloc((nr_frames + 1) * sizeof(page_t))
     m.zones = <zone_t *> calloc(m.nr_zones, sizeof(zone_t))
     m.nodes = <node_t *> calloc(nr_nodes, sizeof(node_t))
     m.cpus = <cpu_t *> calloc(nr_cpus, sizeof(cpu_t))
@@ -133,7 +134,7 @@ cdef void machine_free(machine_t *m) noexcept nogil:
     free(m.zonelists)
     free(m.nodes)
     free(m.zones)
-    free(m.frames)
+    host_free(m.frames, (m.nr_frames + 1) * sizeof(page_t))
 
 
 cdef void log_event(machine_t *m, int kind, int who, int64_t value) noexcept nogil:

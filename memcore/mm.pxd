@@ -39,6 +39,7 @@ ctypedef struct mm_t:
     vma_t *vmas                  # sorted, not overlapping
     int32_t nr_vmas
     int32_t cap_vmas
+    int32_t last_vma             # found last: most look-ups hit it
     int32_t family_next          # ring of address spaces related by fork
     uint32_t any_flags           # union of the flags of its VMAs: 0 spares reclaim the VMA lookup
     int32_t users                # threads
@@ -59,6 +60,14 @@ ctypedef struct mm_t:
 cdef int mm_init(mm_t *mm, int id, uint64_t npages) except -1
 cdef void mm_free(mm_t *mm) noexcept nogil
 cdef int mm_add_vma(mm_t *mm, uint64_t pages, uint32_t flags, uint32_t file, uint64_t pgoff, int region) except -1
-cdef vma_t *find_vma(mm_t *mm, vpn_t vpn) noexcept nogil
+cdef vma_t *find_vma_slow(mm_t *mm, vpn_t vpn) noexcept nogil
 cdef int vma_split(mm_t *mm, vpn_t at) noexcept nogil
 cdef int mm_verify_vmas(const mm_t *mm) except -1
+
+
+cdef inline vma_t *find_vma(mm_t *mm, vpn_t vpn) noexcept nogil:
+    # the VMA that holds `vpn`, or NULL
+    cdef vma_t *v = &mm.vmas[mm.last_vma]
+    if mm.last_vma < mm.nr_vmas and v.start <= vpn < v.end and not v.flags & VM_UNMAPPED:
+        return v
+    return find_vma_slow(mm, vpn)

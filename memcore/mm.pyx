@@ -64,7 +64,7 @@ cdef int mm_add_vma(mm_t *mm, uint64_t pages, uint32_t flags, uint32_t file, uin
     return 0
 
 
-cdef vma_t *find_vma(mm_t *mm, vpn_t vpn) noexcept nogil:
+cdef vma_t *find_vma_slow(mm_t *mm, vpn_t vpn) noexcept nogil:
     """The VMA that holds `vpn`, or NULL."""
     cdef int lo = 0, hi = mm.nr_vmas, mid
     cdef vma_t *v
@@ -76,6 +76,7 @@ cdef vma_t *find_vma(mm_t *mm, vpn_t vpn) noexcept nogil:
         elif vpn >= v.end:
             lo = mid + 1
         else:
+            mm.last_vma = mid
             return NULL if v.flags & VM_UNMAPPED else v
     return NULL
 

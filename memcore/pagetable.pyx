@@ -3,7 +3,12 @@
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
 
+from .hostmem cimport host_free, host_zalloc
 from .types cimport PTRS_PER_TABLE, pfn_t, pte_t, uint64_t
+
+
+cdef inline size_t ptes_size(const page_table_t *pt) noexcept nogil:
+    return (pt.nleaves * PTRS_PER_TABLE + 1) * sizeof(pte_t)
 
 
 cdef int pagetable_init(page_table_t *pt, uint64_t npages) except -1:
@@ -14,7 +19,7 @@ cdef int pagetable_init(page_table_t *pt, uint64_t npages) except -1:
     pt.nleaves = leaves
     pt.nmiddle = middle
     pt.nr_tables = 0
-    pt.ptes = <pte_t *> calloc(leaves * PTRS_PER_TABLE + 1, sizeof(pte_t))
+    pt.ptes = <pte_t *> host_zalloc(ptes_size(pt))
     pt.leaf = <pfn_t *> calloc(leaves + 1, sizeof(pfn_t))
     pt.middle = <pfn_t *> calloc(middle + 1, sizeof(pfn_t))
     if pt.ptes == NULL or pt.leaf == NULL or pt.middle == NULL:
@@ -39,7 +44,7 @@ cdef int pagetable_resize(page_table_t *pt, uint64_t npages) except -1:
 
 
 cdef void pagetable_free(page_table_t *pt) noexcept nogil:
-    free(pt.ptes)
+    host_free(pt.ptes, ptes_size(pt))
     free(pt.leaf)
     free(pt.middle)
     pt.ptes = NULL

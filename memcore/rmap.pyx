@@ -4,14 +4,13 @@ VMAs read sequentially (MADV_SEQUENTIAL) give no recency; since 6.2 neither do r
 """
 from .debug cimport MM_BUG_ON
 from .filemap cimport filemap_t
-from .machine cimport machine_t, mod_node
+from .machine cimport machine_t
 from .mm cimport (VM_EXEC, VM_FILE, VM_LOCKED, VM_RAND_READ, VM_SEQ_READ, VM_SHARED, VM_UNMAPPED, find_vma,
                   mm_t, vma_t)
 from .page cimport PG_ANON, PG_DIRTY, PG_EXCLUSIVE, PG_SWAPBACKED, PG_SWAPCACHE, page_t
 from .pte cimport PTE_DIRTY, PTE_WRITE, PTE_YOUNG, pte_mapped, pte_mkpresent, pte_mkswap, pte_pfn
 from .swapfile cimport SWP_EXCLUSIVE
 from .types cimport pfn_t, pte_t, uint32_t, uint64_t
-from .vmstat cimport NR_ANON_PAGES, NR_MAPPED
 
 ctypedef struct walk_t:              # one step of a walk over the mappings of a page
     pte_t *pte
@@ -88,36 +87,6 @@ cdef int page_referenced_slow(machine_t *m, pfn_t pfn, uint32_t *vm_flags) noexc
                 if w.vma != NULL:
                     vm_flags[0] |= w.vma.flags & VM_EXEC
     return refs
-
-
-cdef void page_add_rmap(machine_t *m, mm_t *mm, pfn_t pfn) noexcept nogil:
-    """One more PTE maps the page: resident sets and nr_anon_pages / nr_mapped."""
-    cdef page_t *p = &m.frames[pfn]
-    p.mapcount += 1
-    if p.flags & PG_ANON:
-        mm.rss_anon += 1
-        if p.mapcount == 1:
-            mod_node(m, pfn, NR_ANON_PAGES, 1)
-    else:
-        mm.rss_file += 1
-        if p.mapcount == 1:
-            mod_node(m, pfn, NR_MAPPED, 1)
-    if mm.rss_anon + mm.rss_file > mm.hiwater_rss:
-        mm.hiwater_rss = mm.rss_anon + mm.rss_file
-
-
-cdef void page_remove_rmap(machine_t *m, mm_t *mm, pfn_t pfn) noexcept nogil:
-    cdef page_t *p = &m.frames[pfn]
-    MM_BUG_ON(p.mapcount == 0)
-    p.mapcount -= 1
-    if p.flags & PG_ANON:
-        mm.rss_anon -= 1
-        if p.mapcount == 0:
-            mod_node(m, pfn, NR_ANON_PAGES, -1)
-    else:
-        mm.rss_file -= 1
-        if p.mapcount == 0:
-            mod_node(m, pfn, NR_MAPPED, -1)
 
 
 cdef void remap_page(machine_t *m, pfn_t old, pfn_t new) noexcept nogil:

@@ -9,6 +9,7 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
 from .debug cimport MM_BUG_ON
+from .hostmem cimport host_free, host_zalloc
 from .types cimport MAX_CPUS, int64_t, swp_t, uint32_t, uint8_t
 
 cdef enum cluster_state:
@@ -92,7 +93,7 @@ cdef int swap_finish(swap_info_t *si, int nr_cpus) except -1:
     si.total = base - 1
     si.nr_free = si.total
     si.use_cache = si.total > 5 * 64 * nr_cpus
-    si.slots = <swp_slot_t *> calloc(<size_t> base + 1, sizeof(swp_slot_t))
+    si.slots = <swp_slot_t *> host_zalloc((<size_t> si.total + 2) * sizeof(swp_slot_t))
     si.node_used = <uint8_t *> calloc((base >> 6) + 1, 1)
     if si.slots == NULL or si.node_used == NULL:
         raise MemoryError(f"{base} swap slots")
@@ -104,7 +105,7 @@ cdef void swap_free_all(swap_info_t *si) noexcept nogil:
     for i in range(si.nr_areas):
         free(si.areas[i].clusters)
         si.areas[i].clusters = NULL
-    free(si.slots)
+    host_free(si.slots, (<size_t> si.total + 2) * sizeof(swp_slot_t))
     free(si.node_used)
     si.slots = NULL
     si.node_used = NULL

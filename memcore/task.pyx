@@ -13,7 +13,7 @@ from .machine cimport EV_TASK_EXIT, EXIT_CHUNK, EXIT_FAULT, EXIT_LIMIT, log_even
 from .mm cimport VM_FILE, find_vma, mm_t, vma_t
 from .mmap cimport do_madvise, exit_mm
 from .numa cimport task_numa_work
-from .pte cimport PTE_NODE_SHIFT, PTE_PRESENT, PTE_YOUNG, pte_node
+from .pte cimport PTE_NODE_SHIFT, PTE_PRESENT, PTE_SWAP, PTE_YOUNG, pte_node
 from .readahead cimport file_read, file_write
 from .records cimport OP_EXIT, OP_FSYNC, OP_READ, OP_SLEEP, OP_STORE, OP_WRITE, rec_count, rec_op, rec_page
 from .thread cimport LAT_BUCKETS, LAT_SYSCALL, NR_LATENCIES, latency_bucket, thread_t
@@ -30,12 +30,6 @@ cdef void note_latency(thread_t *t, int kind, ns_t ns) noexcept nogil:
     if t.latency != NULL:
         t.latency[kind * LAT_BUCKETS + latency_bucket(ns)] += 1
     t.latency_sum[kind] += ns
-
-
-cdef inline void note_hits(machine_t *m, thread_t *t, uint64_t n, uint64_t writes) noexcept nogil:
-    t.accesses += n
-    t.writes += writes
-    t.local_hits += n
 
 
 cdef inline uint64_t hits_until(machine_t *m, ns_t cost, uint64_t left) noexcept nogil:
@@ -61,66 +55,81 @@ cdef bint fault_one(machine_t *m, thread_t *t, mm_t *mm, vpn_t vpn, bint write) 
     m.now += m.nodes[t.nid].access_ns[pte_node(mm.pt.ptes[vpn])]
     note_latency(t, t.fault_kind, m.now - begin)
     t.accesses += 1
-    t.writes += write
     return True
+
+
+cdef inline uint64_t hit_run(const uint32_t *rec, pte_t *ptes, uint64_t i, uint64_t stop) noexcept nogil:
+    """Completes accesses from i on until one misses; returns its index, or `stop`.
+
+    Four at a time: what is missing of the four is gathered first, with one branch for all, and the bits are
+    set afterwards in memory, so that repeats among the four lose nothing.
+    """
+    cdef uint32_t r0, r1, r2, r3
+    cdef uint64_t n0, n1, n2, n3
+    while i + 4 <= stop:
+        r0 = rec[i]
+        r1 = rec[i + 1]
+        r2 = rec[i + 2]
+        r3 = rec[i + 3]
+        n0 = 1 + 2 * <uint64_t> (r0 >> 31)       # PTE_PRESENT, and PTE_WRITE for a store;
+        n1 = 1 + 2 * <uint64_t> (r1 >> 31)       # shifted by two: PTE_YOUNG and PTE_DIRTY
+        n2 = 1 + 2 * <uint64_t> (r2 >> 31)
+        n3 = 1 + 2 * <uint64_t> (r3 >> 31)
+        r0 &= 0x7fffffff
+        r1 &= 0x7fffffff
+        r2 &= 0x7fffffff
+        r3 &= 0x7fffffff
+        if mm_unlikely((~ptes[r0] & n0) | (~ptes[r1] & n1) | (~ptes[r2] & n2) | (~ptes[r3] & n3)):
+            break
+        ptes[r0] |= n0 << 2
+        ptes[r1] |= n1 << 2
+        ptes[r2] |= n2 << 2
+        ptes[r3] |= n3 << 2
+        i += 4
+    while i < stop:
+        r0 = rec[i]
+        n0 = 1 + 2 * <uint64_t> (r0 >> 31)
+        r0 &= 0x7fffffff
+        if ~ptes[r0] & n0:
+            return i
+        ptes[r0] |= n0 << 2
+        i += 1
+    return i
 
 
 cdef bint run_narrow(machine_t *m, thread_t *t, mm_t *mm) noexcept nogil:
     """uint32 records on a machine with one node. True: the chunk is done."""
     cdef const uint32_t *rec = <const uint32_t *> t.chunk
-    cdef pte_t *ptes = mm.pt.ptes
     cdef ns_t cost = m.nodes[t.nid].access_ns[t.nid]
-    cdef uint64_t i = t.pos, stop, start, writes
+    cdef uint64_t i = t.pos, stop, start
     cdef uint64_t end = t.chunk_len
-    cdef uint32_t r
-    cdef pte_t e
-    cdef uint64_t w
     cdef int k
     while i < end:
         if m.now >= m.deadline:
-            t.pos = i
             m.ops.preempt(m)
-            if t.killed or m.budget <= 0:
+            if t.killed:
                 return False
+        if m.budget <= 0:
+            return False
         stop = i + hits_until(m, cost, end - i)
         start = i
-        writes = 0
-        while True:
-            while i < stop:
-                r = rec[i]
-                w = r >> 31
-                e = ptes[r & 0x7fffffff]
-                if mm_unlikely((e & (PTE_PRESENT | (w << 1))) != (PTE_PRESENT | (w << 1))):
-                    break
-                ptes[r & 0x7fffffff] = e | PTE_YOUNG | (w << 3)
-                writes += w
-                i += 1
-            m.now += <ns_t> (i - start) * cost
-            note_hits(m, t, i - start, writes)
-            m.budget -= <int64_t> (i - start)
-            if i == stop:
-                break
-            # the next accesses will miss too, sooner or later: fetch their PTEs meanwhile
+        i = hit_run(rec, mm.pt.ptes, i, stop)
+        m.now += <ns_t> (i - start) * cost
+        t.accesses += i - start
+        t.local_hits += i - start
+        m.budget -= <int64_t> (i - start)
+        t.pos = i
+        if i == stop:
+            continue
+        if mm.pt.ptes[rec[i] & 0x7fffffff] & PTE_SWAP and i + AHEAD < end:
+            # under pressure the next accesses miss too: fetch their PTEs meanwhile
             for k in range(1, AHEAD):
-                mm_prefetchw(&ptes[rec[i + k if i + k < end else i] & 0x7fffffff])
-            t.pos = i
-            if not fault_one(m, t, mm, r & 0x7fffffff, w != 0):
-                return False
-            ptes = mm.pt.ptes
-            i += 1
-            t.pos = i
-            m.budget -= 1
-            start = i
-            writes = 0
-            if m.now >= m.deadline or m.budget <= 0:
-                break
-            stop = i + hits_until(m, cost, end - i)
-            if i >= stop:
-                break
-        if m.budget <= 0:
-            t.pos = i
+                mm_prefetchw(&mm.pt.ptes[rec[i + k] & 0x7fffffff])
+        if not fault_one(m, t, mm, rec[i] & 0x7fffffff, rec[i] >> 31):
             return False
-    t.pos = i
+        i += 1
+        t.pos = i
+        m.budget -= 1
     return True
 
 
@@ -129,12 +138,12 @@ cdef bint run_narrow_numa(machine_t *m, thread_t *t, mm_t *mm) noexcept nogil:
     cdef const uint32_t *rec = <const uint32_t *> t.chunk
     cdef ns_t cost, now
     cdef ns_t *costs
-    cdef uint64_t i = t.pos, hits, writes, remote
+    cdef uint64_t i = t.pos, hits, remote
     cdef uint64_t end = t.chunk_len
-    cdef uint32_t r
+    cdef uint32_t r = 0
     cdef pte_t e
     cdef pte_t *ptes
-    cdef uint64_t w
+    cdef uint64_t w = 0
     cdef ns_t here, deadline
     while i < end:
         if m.now >= m.deadline:
@@ -147,7 +156,7 @@ cdef bint run_narrow_numa(machine_t *m, thread_t *t, mm_t *mm) noexcept nogil:
         ptes = mm.pt.ptes
         now = m.now
         deadline = m.deadline
-        hits = writes = remote = 0
+        hits = remote = 0
         while i < end and now < deadline:
             r = rec[i]
             w = r >> 31
@@ -157,14 +166,13 @@ cdef bint run_narrow_numa(machine_t *m, thread_t *t, mm_t *mm) noexcept nogil:
             ptes[r & 0x7fffffff] = e | PTE_YOUNG | (w << 3)
             now += costs[(e >> PTE_NODE_SHIFT) & 0xff]
             remote += ((e >> PTE_NODE_SHIFT) & 0xff) != <uint64_t> here
-            writes += w
             hits += 1
             i += 1
         t.remote_hits += remote
         t.remote_ns += 0 if remote == 0 else (now - m.now) - <ns_t> (hits - remote) * costs[here]
         m.now = now
-        note_hits(m, t, hits, writes)
-        t.local_hits -= remote
+        t.accesses += hits
+        t.local_hits += hits - remote
         m.budget -= <int64_t> hits
         t.pos = i
         if i < end and now < deadline and m.budget > 0:
@@ -194,7 +202,8 @@ cdef bint do_record(machine_t *m, thread_t *t, mm_t *mm, uint64_t r) noexcept no
         if n:
             e = mm.pt.ptes[page]
             m.now += <ns_t> n * m.nodes[t.nid].access_ns[pte_node(e)]
-            note_hits(m, t, n, n if op == OP_STORE else 0)
+            t.accesses += n
+            t.local_hits += n
             m.budget -= <int64_t> n
         return True
     if op == OP_SLEEP:
@@ -213,7 +222,6 @@ cdef bint do_record(machine_t *m, thread_t *t, mm_t *mm, uint64_t r) noexcept no
         else:
             t.accesses += n
             if op == OP_WRITE:
-                t.writes += n
                 rc = file_write(m, v, v.pgoff + page - v.start, n)
             else:
                 rc = file_read(m, v, v.pgoff + page - v.start, n)
@@ -253,7 +261,6 @@ cdef bint run_wide(machine_t *m, thread_t *t, mm_t *mm) noexcept nogil:
                 cost = m.nodes[t.nid].access_ns[nid]
                 m.now += <ns_t> n * cost
                 t.accesses += n
-                t.writes += n if w else 0
                 if nid == t.nid:
                     t.local_hits += n
                 else:

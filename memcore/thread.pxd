@@ -1,5 +1,6 @@
 # A simulated thread: one task of a workload, kswapd, or a flusher. Runs as a coroutine on a CPU.
 from .coro cimport coro_t
+from .debug cimport mm_clz
 from .types cimport int32_t, ns_t, uint32_t, uint64_t
 
 cdef enum:  # thread_kind
@@ -94,10 +95,9 @@ ctypedef struct thread_t:
 cdef inline int latency_bucket(ns_t ns) noexcept nogil:
     # 8 buckets per power of two: relative width 12.5 %
     cdef uint64_t v = <uint64_t> (ns if ns > 0 else 0)
-    cdef int e = 0
+    cdef int e
     if v < 8:
         return <int> v
-    while (v >> e) >= 16:
-        e += 1
+    e = 60 - mm_clz(v)           # so that v >> e has four bits
     e = (e + 1) * 8 + <int> ((v >> e) & 7)
     return e if e < LAT_BUCKETS else LAT_BUCKETS - 1

@@ -1,0 +1,157 @@
+"""Doors for tests and benchmarks: single formulas of the engine, and the bare loops it is measured against.
+
+Nothing here is part of the API.
+"""
+
+from libc.stdlib cimport calloc, free
+from libc.string cimport memset
+
+from .fault cimport swapin_nr_pages
+from .lruvec cimport inactive_is_low, lru_note_cost, lruvec_t
+from .psi cimport PSI_FREQ_NS, PSI_MEM_SOME, psi_t, psi_update_averages
+from .types cimport MAX_NR_ZONES, int64_t, uint32_t, uint64_t, uint8_t
+from .vmscan cimport scan_fractions, stop_rule
+from .watermark cimport (calculate_min_free_kbytes, isqrt, setup_lowmem_reserve, setup_zone_wmarks,
+                         thp_min_free_kbytes, zone_batchsize)
+from .writeback cimport dirty_pos_ratio
+
+# ---- formulas -------------------------------------------------------------------------------------------
+
+def py_isqrt(int64_t x):
+    return isqrt(x)
+
+
+def py_min_free_kbytes(int64_t lowmem_kb):
+    return calculate_min_free_kbytes(lowmem_kb)
+
+
+def py_thp_min_free_kbytes(int64_t kb, int64_t zones, int64_t lowmem_pages):
+    return thp_min_free_kbytes(kb, zones, lowmem_pages)
+
+
+def py_wmarks(int64_t managed, int64_t lowmem, int64_t min_free_kb, int64_t scale):
+    cdef int64_t[4] w
+    setup_zone_wmarks(w, managed, lowmem, min_free_kb, scale)
+    return tuple(w[i] for i in range(4))
+
+
+def py_lowmem_reserve(managed, ratio, int zone):
+    cdef int64_t[MAX_NR_ZONES] m
+    cdef int64_t[MAX_NR_ZONES] r
+    cdef int64_t[MAX_NR_ZONES] out
+    for i in range(MAX_NR_ZONES):
+        m[i] = managed[i]
+        r[i] = ratio[i]
+    setup_lowmem_reserve(out, m, r, zone, MAX_NR_ZONES)
+    return [out[i] for i in range(MAX_NR_ZONES)]
+
+
+def py_batchsize(int64_t managed):
+    return zone_batchsize(managed)
+
+
+def py_fractions(int64_t swappiness, uint64_t anon_cost, uint64_t file_cost):
+    cdef uint64_t ap = 0, fp = 0
+    scan_fractions(swappiness, anon_cost, file_cost, &ap, &fp)
+    return ap, fp
+
+
+def py_inactive_is_low(int64_t inactive, int64_t active):
+    return bool(inactive_is_low(inactive, active))
+
+
+def py_stop_rule(targets, remaining):
+    cdef int64_t[4] t
+    cdef int64_t[4] nr
+    for i in range(4):
+        t[i] = targets[i]
+        nr[i] = remaining[i]
+    stop_rule(t, nr)
+    return [nr[i] for i in range(4)]
+
+
+def py_swapin_nr_pages(int64_t prev, int64_t cur, uint32_t hits, uint32_t most, uint32_t prev_win):
+    return swapin_nr_pages(prev, cur, hits, most, prev_win)
+
+
+def py_note_cost(uint32_t lrusize, events, bint v61=False):
+    """State (anon, file) after each event (file?, io, rotated) on lists of `lrusize` pages."""
+    cdef lruvec_t v
+    memset(&v, 0, sizeof(v))
+    v.lists[0].count = lrusize
+    out = []
+    for is_file, io, rotated in events:
+        lru_note_cost(&v, is_file, io, rotated, v61)
+        out.append((v.anon_cost, v.file_cost))
+    return out
+
+
+def py_psi(samples):
+    """avg10, avg60, avg300 after each 2 s period with the given share (0..1) of memory stall."""
+    cdef psi_t *p = <psi_t *> calloc(1, sizeof(psi_t))
+    cdef uint64_t i
+    out = []
+    p.avg_next = PSI_FREQ_NS
+    for i, share in enumerate(samples):
+        p.total[PSI_MEM_SOME] += <uint64_t> (share * PSI_FREQ_NS)
+        psi_update_averages(p, (i + 1) * PSI_FREQ_NS)
+        out.append(tuple((p.avg[PSI_MEM_SOME][k] >> 11) + ((p.avg[PSI_MEM_SOME][k] & 2047) * 100 >> 11) / 100
+                         for k in range(3)))
+    free(p)
+    return out
+
+
+def py_pos_ratio(int64_t background, int64_t thresh, int64_t dirty):
+    return dirty_pos_ratio((background + thresh) // 2, thresh, dirty)
+
+
+# ---- bare loops -----------------------------------------------------------------------------------------
+
+def bare_pagetable(const uint32_t[::1] trace, uint64_t[::1] ptes):
+    """The ceiling for hits: sets accessed (and dirty) in a flat array of PTEs."""
+    cdef uint64_t i, n = trace.shape[0]
+    cdef uint32_t r
+    with nogil:
+        for i in range(n):
+            r = trace[i]
+            ptes[r & 0x7fffffff] |= 4 | (<uint64_t> (r >> 31) << 3)
+    return n
+
+
+def bare_clock(const uint32_t[::1] trace, uint64_t pages, uint64_t frames):
+    """The ceiling for replacement: CLOCK over flat arrays. Returns the number of misses."""
+    cdef uint64_t i, n = trace.shape[0], misses = 0, hand = 0, used = 0
+    cdef uint32_t page, victim
+    cdef uint32_t *frame_of = <uint32_t *> calloc(pages, sizeof(uint32_t))     # 0: not resident
+    cdef uint32_t *page_of = <uint32_t *> calloc(frames + 1, sizeof(uint32_t))
+    cdef uint8_t *ref = <uint8_t *> calloc(frames + 1, 1)
+    if frame_of == NULL or page_of == NULL or ref == NULL:
+        free(frame_of)
+        free(page_of)
+        free(ref)
+        raise MemoryError("CLOCK")
+    with nogil:
+        for i in range(n):
+            page = trace[i] & 0x7fffffff
+            if frame_of[page]:
+                ref[frame_of[page]] = 1
+                continue
+            misses += 1
+            if used < frames:
+                used += 1
+                frame_of[page] = <uint32_t> used
+                page_of[used] = page
+                continue
+            while True:
+                hand = 1 if hand == frames else hand + 1
+                if ref[hand] == 0:
+                    break
+                ref[hand] = 0
+            victim = page_of[hand]
+            frame_of[victim] = 0
+            page_of[hand] = page
+            frame_of[page] = <uint32_t> hand
+    free(frame_of)
+    free(page_of)
+    free(ref)
+    return misses

@@ -183,6 +183,7 @@ cdef void pcp_refill(zone_t *z, page_t *frames, int cpu, bint v612) noexcept nog
     """rmqueue_bulk: one batch from the buddy; on 6.12 batches double while a CPU keeps allocating."""
     cdef per_cpu_pages_t *p = &z.pcp[cpu]
     cdef int32_t n = z.pcp_batch, room
+    cdef int order, i
     cdef pfn_t pfn
     if v612:
         if z.pcp_high_min != z.pcp_high_max:
@@ -197,15 +198,23 @@ cdef void pcp_refill(zone_t *z, page_t *frames, int cpu, bint v612) noexcept nog
     if n > room:
         n = room
     while n > 0:
-        pfn = rmqueue_buddy(z, frames, 0)
+        # page by page the kernel would split this block from its start: take it whole
+        order = 0
+        while order < MAX_ORDER and z.free_area[order].nr_free == 0:
+            order += 1
+        while 1 << order > n:
+            order -= 1
+        pfn = rmqueue_buddy(z, frames, order)
         if pfn == 0:
             break
-        frames[pfn].flags = PG_PCP
-        # the kernel appends, so pages leave in the order the buddy gave them: fill from below
-        p.bottom = (p.cap if p.bottom == 0 else p.bottom) - 1
-        p.pages[p.bottom] = pfn
-        p.count += 1
-        n -= 1
+        for i in range(1 << order):
+            frames[pfn + i].flags = PG_PCP
+            frames[pfn + i].zone = <uint8_t> z.id
+            # the kernel appends, so pages leave in the order the buddy gave them: fill from below
+            p.bottom = (p.cap if p.bottom == 0 else p.bottom) - 1
+            p.pages[p.bottom] = pfn + i
+        p.count += 1 << order
+        n -= 1 << order
 
 
 cdef void pcp_spill(zone_t *z, page_t *frames, int cpu, int n) noexcept nogil:

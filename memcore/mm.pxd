@@ -10,6 +10,7 @@ cdef enum vma_flags:
     VM_SEQ_READ = 1 << 4
     VM_RAND_READ = 1 << 5
     VM_EXEC = 1 << 6
+    VM_RECLAIM_MATTERS = (1 << 3) | (1 << 4) | (1 << 5) | (1 << 6)   # flags that reclaim must look at
     VM_UNMAPPED = 1 << 7         # after munmap: kept as a hole with its old kind, so MMAP can bring it back
 
 ctypedef struct file_ra_t:       # readahead state of one open file (mm/readahead.c)
@@ -41,7 +42,7 @@ ctypedef struct mm_t:
     int32_t cap_vmas
     int32_t last_vma             # found last: most look-ups hit it
     int32_t family_next          # ring of address spaces related by fork
-    uint32_t any_flags           # union of the flags of its VMAs: 0 spares reclaim the VMA lookup
+    uint32_t any_flags           # union over its VMAs; without VM_RECLAIM_MATTERS no VMA is looked up
     int32_t users                # threads
     int64_t rss_anon
     int64_t rss_file

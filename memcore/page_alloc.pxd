@@ -1,6 +1,9 @@
 # The zoned page allocator: watermarks decide, reclaim helps, the OOM killer ends it. (mm/page_alloc.c)
+from .buddy cimport pcp_pop, per_cpu_pages_t, zone_t
 from .machine cimport machine_t
 from .types cimport pfn_t, uint64_t
+from .vmstat cimport NUMA_HIT, NUMA_LOCAL, NUMA_OTHER, PGALLOC_DMA
+from .watermark cimport WMARK_HIGH, WMARK_LOW
 from .zonelist cimport zonelist_t
 
 cdef enum:  # gfp_flags
@@ -12,6 +15,26 @@ cdef enum:  # gfp_flags
     GFP_INTERLEAVED = 1 << 4     # an interleave policy chose the node
     GFP_THISNODE = 1 << 5
 
-cdef pfn_t alloc_pages(machine_t *m, const zonelist_t *zl, int gfp, int order) noexcept nogil
+cdef pfn_t alloc_pages_slow(machine_t *m, const zonelist_t *zl, int gfp, int order) noexcept nogil
 cdef pfn_t alloc_page_node(machine_t *m, int nid, int gfp) noexcept nogil
 cdef void build_zonelist(machine_t *m, int nid, uint64_t nodemask, zonelist_t *zl) noexcept nogil
+
+
+cdef inline pfn_t alloc_pages(machine_t *m, const zonelist_t *zl, int gfp, int order) noexcept nogil:
+    # A frame (or 2^order of them) for the running thread; may sleep. 0 if gfp forbids trying harder, or if
+    # the thread was killed while it waited. Here: the best zone is above its mark and the CPU has a page.
+    cdef zone_t *z = &m.zones[zl.zones[0]]
+    cdef per_cpu_pages_t *pcp = &z.pcp[m.cpu]
+    cdef pfn_t pfn
+    if (order or gfp or pcp.count == 0
+            or z.nr_free <= z.wmark[WMARK_LOW if m.v61 or z.below_high else WMARK_HIGH] + z.boost
+            + z.lowmem_reserve[zl.highest_zoneidx]):
+        return alloc_pages_slow(m, zl, gfp, order)
+    pfn = pcp_pop(pcp)
+    pcp.free_factor >>= 1
+    m.frames[pfn].flags = 0
+    m.vm.events[PGALLOC_DMA + z.idx] += 1
+    # numa_hit: the kernel's "preferred" is the first zone of the list, which this one is
+    z.stat[NUMA_HIT] += 1
+    z.stat[NUMA_LOCAL if z.nid == m.cpus[m.cpu].nid else NUMA_OTHER] += 1
+    return pfn

@@ -215,9 +215,8 @@ cdef pfn_t alloc_slowpath(machine_t *m, const zonelist_t *zl, int gfp, int order
             no_progress = 0
 
 
-cdef pfn_t alloc_pages(machine_t *m, const zonelist_t *zl, int gfp, int order) noexcept nogil:
-    """A frame (or 2^order of them) for the running thread. May sleep. 0 if gfp forbids trying harder, or
-    if the thread was killed while it waited."""
+cdef pfn_t alloc_pages_slow(machine_t *m, const zonelist_t *zl, int gfp, int order) noexcept nogil:
+    """alloc_pages when the first zone does not give a page at once."""
     cdef pfn_t pfn = get_page_from_freelist(m, zl, gfp, order, WMARK_LOW, True)
     if pfn:
         return pfn

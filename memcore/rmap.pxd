@@ -5,7 +5,7 @@
 # map its file.
 from .debug cimport MM_BUG_ON
 from .machine cimport machine_t, mod_node
-from .mm cimport mm_t
+from .mm cimport VM_RECLAIM_MATTERS, mm_t
 from .page cimport PG_ANON, page_t
 from .pte cimport PTE_YOUNG
 from .types cimport pfn_t, pte_t, uint32_t, uint64_t
@@ -28,7 +28,7 @@ cdef inline int page_referenced(machine_t *m, pfn_t pfn, uint32_t *vm_flags) noe
         return 0
     if p.mapcount == 1 and p.flags & PG_ANON:
         mm = m.mms[p.owner]
-        if mm.any_flags == 0:
+        if not mm.any_flags & VM_RECLAIM_MATTERS:
             pte = &mm.pt.ptes[p.index]
             if pte[0] & PTE_YOUNG:
                 pte[0] &= ~<uint64_t> PTE_YOUNG

@@ -5,8 +5,8 @@ VMAs read sequentially (MADV_SEQUENTIAL) give no recency; since 6.2 neither do r
 from .debug cimport MM_BUG_ON
 from .filemap cimport filemap_t
 from .machine cimport machine_t
-from .mm cimport (VM_EXEC, VM_FILE, VM_LOCKED, VM_RAND_READ, VM_SEQ_READ, VM_SHARED, VM_UNMAPPED, find_vma,
-                  mm_t, vma_t)
+from .mm cimport (VM_EXEC, VM_FILE, VM_LOCKED, VM_RAND_READ, VM_RECLAIM_MATTERS, VM_SEQ_READ, VM_SHARED,
+                  VM_UNMAPPED, find_vma, mm_t, vma_t)
 from .page cimport PG_ANON, PG_DIRTY, PG_EXCLUSIVE, PG_SWAPBACKED, PG_SWAPCACHE, page_t
 from .pte cimport PTE_DIRTY, PTE_WRITE, PTE_YOUNG, pte_mapped, pte_mkpresent, pte_mkswap, pte_pfn
 from .swapfile cimport SWP_EXCLUSIVE
@@ -47,7 +47,7 @@ cdef bint walk_next(machine_t *m, pfn_t pfn, walk_t *w) noexcept nogil:
             pte = &w.mm.pt.ptes[p.index]
             if pte_mapped(pte[0]) and pte_pfn(pte[0]) == pfn:
                 w.pte = pte
-                w.vma = find_vma(w.mm, p.index) if w.mm.any_flags else NULL
+                w.vma = find_vma(w.mm, p.index) if w.mm.any_flags & VM_RECLAIM_MATTERS else NULL
                 w.left -= 1
                 return True
         return False
@@ -100,12 +100,37 @@ cdef void remap_page(machine_t *m, pfn_t old, pfn_t new) noexcept nogil:
             return
 
 
+cdef bint unmap_exclusive(machine_t *m, page_t *p, pfn_t pfn) noexcept nogil:
+    """The common case: an anonymous page in swap cache with one mapping and an ordinary VMA."""
+    cdef mm_t *mm = m.mms[p.owner]
+    cdef pte_t *pte = &mm.pt.ptes[p.index]
+    cdef walk_t w
+    if pte_pfn(pte[0]) != pfn or not pte_mapped(pte[0]):
+        # a relative by fork holds it
+        walk_start(m, pfn, &w)
+        if not walk_next(m, pfn, &w):
+            return False
+        mm = w.mm
+        pte = w.pte
+    if pte[0] & PTE_DIRTY:
+        p.flags |= PG_DIRTY
+    pte[0] = pte_mkswap(p.swap)
+    m.swap.slots[p.swap].count += 1
+    if p.flags & PG_EXCLUSIVE:
+        m.swap.slots[p.swap].flags |= SWP_EXCLUSIVE
+    mm.swapents += 1
+    page_remove_rmap(m, mm, pfn)
+    return True
+
+
 cdef bint try_to_unmap(machine_t *m, pfn_t pfn) noexcept nogil:
     """Removes every mapping; anonymous ones become swap entries (the page is in swap cache) or, for clean
     MADV_FREE pages, nothing. False if a mapping must stay: mlocked, or an MADV_FREE page found dirty."""
     cdef page_t *p = &m.frames[pfn]
     cdef walk_t w
     cdef bint lazyfree = p.flags & (PG_ANON | PG_SWAPBACKED) == PG_ANON
+    if p.flags & PG_SWAPCACHE and p.mapcount == 1 and not m.mms[p.owner].any_flags & VM_RECLAIM_MATTERS:
+        return unmap_exclusive(m, p, pfn)
     walk_start(m, pfn, &w)
     while walk_next(m, pfn, &w):
         if w.vma != NULL and w.vma.flags & VM_LOCKED:

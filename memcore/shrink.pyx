@@ -47,17 +47,28 @@ ctypedef struct reclaim_stat_t:
 
 
 cdef inline void prefetch_ahead(machine_t *m, const lru_list_t *l) noexcept nogil:
-    cdef uint32_t i
+    # frames of the batch after next, PTEs of the next batch (whose frames have arrived by now)
+    cdef uint32_t i, at
     cdef pfn_t pfn
     cdef page_t *p
-    for i in range(LOOK_AHEAD - SWAP_CLUSTER_MAX, LOOK_AHEAD):
-        mm_prefetchw(&m.frames[lru_list_peek(l, i)])
-    for i in range(SWAP_CLUSTER_MAX):
-        pfn = lru_list_peek(l, i)
-        if pfn:
+    at = l.tail + SWAP_CLUSTER_MAX
+    if l.used <= LOOK_AHEAD:
+        return
+    if at + LOOK_AHEAD <= l.cap:
+        for i in range(at + SWAP_CLUSTER_MAX, at + LOOK_AHEAD - SWAP_CLUSTER_MAX):
+            mm_prefetchw(&m.frames[l.ring[i]])
+        for i in range(at, at + SWAP_CLUSTER_MAX):
+            pfn = l.ring[i]
             p = &m.frames[pfn]
             if p.mapcount and p.flags & PG_ANON:
                 mm_prefetchw(&m.mms[p.owner].pt.ptes[p.index])
+        return
+    for i in range(SWAP_CLUSTER_MAX, 2 * SWAP_CLUSTER_MAX):
+        mm_prefetchw(&m.frames[lru_list_peek(l, i + SWAP_CLUSTER_MAX)])
+        pfn = lru_list_peek(l, i)
+        p = &m.frames[pfn]
+        if pfn and p.mapcount and p.flags & PG_ANON:
+            mm_prefetchw(&m.mms[p.owner].pt.ptes[p.index])
 
 
 cdef int isolate_lru_pages(machine_t *m, node_t *n, int lru, int64_t nr_to_scan, scan_control_t *sc, pfn_t *out,

@@ -21,6 +21,7 @@ from .types cimport MM_EFAULT, MM_OK, int64_t, ns_t, pte_t, uint32_t, uint64_t, 
 from .writeback cimport sync_file
 
 cdef enum:
+    HIT_BATCH = 65536            # hits between two looks at the clock, if nothing happens before
     AHEAD = 24                   # accesses to look ahead after a fault: PTEs of the next ones
 
 
@@ -34,7 +35,9 @@ cdef void note_latency(thread_t *t, int kind, ns_t ns) noexcept nogil:
 
 cdef inline uint64_t hits_until(machine_t *m, ns_t cost, uint64_t left) noexcept nogil:
     # how many hits may pass before the clock or the budget wants a look
-    cdef uint64_t n = <uint64_t> ((m.deadline - m.now) // cost + 1)
+    cdef uint64_t n = HIT_BATCH
+    if n * <uint64_t> cost > <uint64_t> (m.deadline - m.now):
+        n = <uint64_t> ((m.deadline - m.now) // cost + 1)
     if n > <uint64_t> m.budget:
         n = <uint64_t> m.budget
     return n if n < left else left

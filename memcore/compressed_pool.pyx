@@ -2,7 +2,8 @@
 
 Both use the allocators of the engine unchanged and act as the owner of their frames.  All methods hold the
 interpreter lock except where the codec lets go of it, so a pool may be used by several threads.  `CompressedPool` backs
-each frame by 4096 bytes of memory, so what it reports as pool memory is what it really holds.
+each frame by 4096 bytes of memory, so what it reports as pool memory is what it really holds (and up to 64
+pages more, kept because giving memory back to the system and asking again costs more than compressing).
 """
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -22,6 +23,9 @@ cdef enum:                       # entry_t.kind
     ENTRY_COMPRESSED = 2
     ENTRY_HUGE = 3               # kept as it is: compressing gains nothing
 
+cdef enum:
+    MAX_SPARE = 64               # pages of memory a pool keeps at most beyond its frames
+
 ctypedef struct entry_t:         # one stored page of a CompressedPool
     uint64_t value               # the word of a same-filled page; link of unused entries
     zhandle_t object
@@ -37,6 +41,8 @@ ctypedef struct frame_source_t:  # hands out frame numbers from 1 up to a limit
     uint32_t limit               # most frames held at once
     uint32_t peak
     bint real
+    uint32_t nr_spare            # memory of frames given back, kept for the next ones
+    char *spare[MAX_SPARE]
 
 
 # ---- frames -----------------------------------------------------------------------------------------------
@@ -61,9 +67,13 @@ cdef int source_get(void *ctx, pfn_t *out) noexcept nogil:
             f.bytes = <char **> grown
         f.cap = cap
     if f.real:
-        page = <char *> malloc(PAGE_SIZE)
-        if page == NULL:
-            return MM_ENOMEM
+        if f.nr_spare:
+            f.nr_spare -= 1
+            page = f.spare[f.nr_spare]
+        else:
+            page = <char *> malloc(PAGE_SIZE)
+            if page == NULL:
+                return MM_ENOMEM
     if f.nr_unused:
         f.nr_unused -= 1
         out[0] = f.unused[f.nr_unused]
@@ -81,7 +91,11 @@ cdef int source_get(void *ctx, pfn_t *out) noexcept nogil:
 cdef void source_put(void *ctx, pfn_t pfn) noexcept nogil:
     cdef frame_source_t *f = <frame_source_t *> ctx
     if f.real:
-        free(f.bytes[pfn])
+        if f.nr_spare < MAX_SPARE:
+            f.spare[f.nr_spare] = f.bytes[pfn]
+            f.nr_spare += 1
+        else:
+            free(f.bytes[pfn])
         f.bytes[pfn] = NULL
     f.unused[f.nr_unused] = pfn
     f.nr_unused += 1
@@ -158,6 +172,9 @@ cdef class _Pool:
             zs_pool_free(&self.zs)
         elif self.pool != NULL:
             zbud_pool_free(&self.zbud)
+        while self.frames.nr_spare:
+            self.frames.nr_spare -= 1
+            free(self.frames.spare[self.frames.nr_spare])
         free(self.frames.bytes)
         free(self.frames.unused)
 

@@ -22,6 +22,7 @@ ctypedef struct zspage_t:            # some frames in a row holding objects of o
     uint16_t freeobj                 # slot freed last, ZS_NO_SLOT: none
     uint16_t fresh                   # slots from here on were never used
     uint8_t fullness
+    uint8_t pad[7]                   # 32 bytes: two records to a cache line
 
 ctypedef struct zs_class_t:
     uint32_t size                    # bytes of one object, handle included

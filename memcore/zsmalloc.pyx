@@ -19,7 +19,7 @@ its frame numbers followed by one word per slot:
 Slots that were never used are not linked: `fresh` counts them off, so that a zspage costs nothing per slot
 when it is made.  The order in which slots are given out is the kernel's.
 """
-from libc.stdlib cimport calloc, free, malloc, realloc
+from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
 
 from .debug cimport MM_BUG_ON, mm_host_oom, mm_likely, mm_unlikely
@@ -29,10 +29,14 @@ cdef extern from *:
     int clz "__builtin_clz"(unsigned int x) nogil
     int ctz "__builtin_ctz"(unsigned int x) nogil
 
+cdef extern from "<stdlib.h>" nogil:
+    int posix_memalign(void **out, size_t alignment, size_t size)
+
 cdef enum:                       # fullness groups of 6.1
     ZS_ALMOST_EMPTY = 1
     ZS_ALMOST_FULL = 2
     FIRST_RECORDS = 64
+    CACHE_LINE = 64
 
 
 # ---- size classes -----------------------------------------------------------------------------------------
@@ -100,7 +104,7 @@ cdef int zs_pool_init(zs_pool_t *p, int kernel, uint32_t chain_size, const zpool
     build_classes(p, kernel)
     p.nr_lists = p.nr_zspages = p.nr_classes * ZS_NR_FULLNESS
     p.cap_zspages = p.nr_lists + FIRST_RECORDS
-    p.zspages = <zspage_t *> calloc(p.cap_zspages, sizeof(zspage_t))
+    p.zspages = <zspage_t *> aligned(p.cap_zspages * sizeof(zspage_t))
     if p.zspages == NULL:
         raise MemoryError("zsmalloc fullness lists")
     for i in range(p.nr_classes):
@@ -126,14 +130,25 @@ cdef void zs_pool_free(zs_pool_t *p) noexcept nogil:
 
 # ---- records ----------------------------------------------------------------------------------------------
 
+cdef char *aligned(size_t size) noexcept nogil:
+    """Zeroed memory at the start of a cache line, so that no record lies across two; NULL if there is none."""
+    cdef void *out = NULL
+    if posix_memalign(&out, CACHE_LINE, size) != 0:
+        return NULL
+    memset(out, 0, size)
+    return <char *> out
+
+
 cdef void *grown(void *array, uint32_t *cap, size_t item, const char *what) noexcept nogil:
     """The array with room for half as many records again; new ones are zero, record 0 is never used."""
     cdef uint32_t old = cap[0]
     cdef uint32_t new = old + (old >> 1) if old else FIRST_RECORDS
-    cdef char *out = <char *> realloc(array, new * item)
+    cdef char *out = aligned(new * item)
     if out == NULL:
         mm_host_oom(what)
-    memset(out + old * item, 0, (new - old) * item)
+    if old:
+        memcpy(out, array, old * item)
+        free(array)
     cap[0] = new
     return out
 

@@ -1,0 +1,163 @@
+"""Records as columns: what is stored of a chunk, and back.
+
+Packed chunks hold page, operation and repeat count apart, bytes of equal weight together, and leave out
+columns of zeros: most of a trace is loads and small counts.  Chunks that are not packed hold the records as
+they are replayed, in the 32-bit form where it can express them, so that they can be used from the file
+without a copy.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import container
+from .container import NONE, Column, damaged
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+GENERAL, FAST = 1, 2
+PAGE_LOW, PAGE_HIGH, OP, COUNT = 3, 4, 5, 6  # COUNT, COUNT + 1, COUNT + 2: bytes of count - 1
+TIME = 16  # TIME ... TIME + 7: bytes of the difference to the time before; the first one as it is
+
+PAGE_BITS, OP_BITS = 40, 6
+_PAGE_MASK = np.uint64((1 << PAGE_BITS) - 1)
+_OP_SHIFT, _OP_MASK = np.uint64(PAGE_BITS), np.uint64((1 << OP_BITS) - 1)
+_COUNT_SHIFT = np.uint64(PAGE_BITS + OP_BITS)
+_STORE_BIT = np.uint64(1 << PAGE_BITS)
+
+OP_SLEEP, OP_EXIT = 17, 18
+
+Records = "NDArray[np.uint32] | NDArray[np.uint64]"
+
+
+def widen(records: NDArray[Any]) -> NDArray[np.uint64]:
+    """Records in the general form."""
+    if records.dtype == np.uint64:
+        return records
+    wide = (records & np.uint32(0x7FFFFFFF)).astype(np.uint64)
+    wide |= (records >> np.uint32(31)).astype(np.uint64) << _OP_SHIFT
+    return wide
+
+
+def narrow(records: NDArray[np.uint64]) -> NDArray[np.uint32] | None:
+    """General records in the fast form: loads and stores without repeats of pages below 2**31; None if other."""
+    if len(records) and int(np.bitwise_or.reduce(records)) & ~(int(_STORE_BIT) | 0x7FFFFFFF):
+        return None
+    fast: NDArray[np.uint32] = (records & np.uint64(0x7FFFFFFF)).astype(np.uint32)
+    return fast | ((records >> _OP_SHIFT).astype(np.uint32) << np.uint32(31))
+
+
+def accesses_in(records: NDArray[np.uint64]) -> int:
+    """Loads, stores and pages of ``read()`` and ``write()`` that general records stand for."""
+    moving = records[(records >> _OP_SHIFT & _OP_MASK) <= 3]
+    return int((moving >> _COUNT_SHIFT).sum(dtype=np.uint64)) + len(moving)
+
+
+def first_outside(records: NDArray[np.uint64], pages: int) -> tuple[int, str] | None:
+    """Index of the first general record that is none or leaves a space of `pages` pages, and what is wrong."""
+    page = records & _PAGE_MASK
+    op = records >> _OP_SHIFT & _OP_MASK
+    ranged = op >= 2
+    last = page + np.where(ranged, records >> _COUNT_SHIFT, np.uint64(0))
+    bad = ((last >= np.uint64(pages)) & (op < OP_SLEEP)) | (op > OP_EXIT)
+    if not bad.any():
+        return None
+    i = int(np.argmax(bad))
+    if int(op[i]) > OP_EXIT:
+        return i, f"operation {int(op[i])}; accepted are 0 to {OP_EXIT}"
+    return i, f"page {int(last[i])} of operation {int(op[i])}; the task has {pages} pages"
+
+
+def encode(
+    records: NDArray[np.uint64], times: NDArray[np.uint64] | None, compression: int, level: int | None
+) -> bytes:
+    """Payload of a chunk."""
+    columns: list[tuple[int, NDArray[Any]]] = []
+    if compression == NONE:
+        fast = narrow(records)
+        columns.append((GENERAL, records) if fast is None else (FAST, fast))
+        packed_times = NONE
+    else:
+        page = records & _PAGE_MASK
+        count = records >> _COUNT_SHIFT
+        columns.append((PAGE_LOW, page.astype(np.uint32)))
+        columns.append((PAGE_HIGH, (page >> np.uint64(32)).astype(np.uint8)))
+        columns.append((OP, (records >> _OP_SHIFT & _OP_MASK).astype(np.uint8)))
+        columns += [(COUNT + i, (count >> np.uint64(8 * i)).astype(np.uint8)) for i in range(3)]
+        packed_times = compression
+    parts = [
+        container.pack_column(ident, column.astype(column.dtype.newbyteorder("<")).tobytes(), compression, level)
+        for ident, column in columns
+        if ident in (GENERAL, FAST, PAGE_LOW) or column.any()
+    ]
+    if times is not None:
+        steps = np.diff(times, prepend=np.uint64(0))
+        planes = [(TIME + i, (steps >> np.uint64(8 * i)).astype(np.uint8)) for i in range(8)]
+        parts += [
+            container.pack_column(ident, plane.tobytes(), packed_times, level)
+            for ident, plane in planes
+            if plane.any()
+        ]
+    return b"".join(parts)
+
+
+class Decoder:
+    """The columns of one chunk, unpacked when asked for."""
+
+    def __init__(self, path: str, number: int, records: int, payload: memoryview) -> None:
+        self.path, self.number, self.records = path, number, records
+        self.columns: dict[int, Column] = {}
+        known = {GENERAL, FAST, PAGE_LOW, PAGE_HIGH, OP, *range(COUNT, COUNT + 3), *range(TIME, TIME + 8)}
+        for column in container.read_columns(path, number, payload):
+            if column.id not in known or column.id in self.columns:
+                raise damaged(path, f"chunk {number}: column {column.id} is unknown or there twice")
+            self.columns[column.id] = column
+        heads = {GENERAL, FAST, PAGE_LOW} & set(self.columns)
+        if len(heads) != 1:
+            raise damaged(path, f"chunk {number}: columns {sorted(self.columns)} do not make records")
+
+    def _column(self, ident: int, dtype: str) -> NDArray[Any] | None:
+        column = self.columns.get(ident)
+        if column is None:
+            return None
+        if column.unpacked != self.records * np.dtype(dtype).itemsize:
+            raise damaged(
+                self.path,
+                f"chunk {self.number}: column {ident} of {column.unpacked} bytes for {self.records} records",
+            )
+        return np.frombuffer(container.unpack(self.path, self.number, column), dtype)
+
+    def stored_records(self) -> NDArray[Any]:
+        """Records in the form to replay: ``uint32`` where it can express them, else ``uint64``."""
+        for ident, dtype in ((FAST, "<u4"), (GENERAL, "<u8")):
+            records = self._column(ident, dtype)
+            if records is not None:
+                return records
+        low, high = self._column(PAGE_LOW, "<u4"), self._column(PAGE_HIGH, "u1")
+        op = self._column(OP, "u1")
+        counts = [self._column(COUNT + i, "u1") for i in range(3)]
+        assert low is not None
+        if high is None and not any(c is not None for c in counts):
+            only_stores = op is None or int(op.max()) <= 1
+            if only_stores and not int(low.max()) >> 31:
+                return low if op is None else low | op.astype(np.uint32) << np.uint32(31)
+        wide = low.astype(np.uint64)
+        for part, shift in ((high, 32), (op, PAGE_BITS)):
+            if part is not None:
+                wide |= part.astype(np.uint64) << np.uint64(shift)
+        for i, part in enumerate(counts):
+            if part is not None:
+                wide |= part.astype(np.uint64) << _COUNT_SHIFT + np.uint64(8 * i)
+        return wide
+
+    def times(self) -> NDArray[np.uint64]:
+        """Times of the records; zeros where none are stored."""
+        steps = np.zeros(self.records, np.uint64)
+        for i in range(8):
+            plane = self._column(TIME + i, "u1")
+            if plane is not None:
+                steps |= plane.astype(np.uint64) << np.uint64(8 * i)
+        return np.cumsum(steps, dtype=np.uint64)

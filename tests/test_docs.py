@@ -1,0 +1,98 @@
+"""Prose that stays true: paths named in documents exist, files keep their size, nothing is unfinished."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SKIPPED_FOLDERS = {"build", "dist", "out", "__pycache__", "node_modules"}
+TOP_LEVEL = ("memcore", "pymem", "tests", "benchmarks", "docs", "examples", "tools", ".ci")
+TEXT = {".py", ".pyx", ".pxd", ".pyi", ".h", ".md", ".toml", ".in", ""}
+MAX_LINES = 600
+
+
+def project_files(*suffixes: str) -> list[Path]:
+    """All files of the project with these suffixes, sorted; built and hidden folders left out, .ci kept."""
+    found = []
+    for path in ROOT.rglob("*"):
+        parts = path.relative_to(ROOT).parts
+        hidden = any(part.startswith(".") and part != ".ci" for part in parts)
+        if path.is_file() and path.suffix in suffixes and not hidden and not SKIPPED_FOLDERS & set(parts):
+            found.append(path)
+    return sorted(path for path in found if not any(part.endswith(".egg-info") for part in path.parts))
+
+
+def name_of(path: Path) -> str:
+    """Path inside the project, for test ids."""
+    return path.relative_to(ROOT).as_posix()
+
+
+# A changelog names what was there at the time.
+DOCUMENTS = [path for path in project_files(".md") if path.name != "CHANGELOG.md"]
+
+
+def paths_named(text: str) -> set[str]:
+    """Project paths that a document names in backticks or links to."""
+    prose = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
+    spans = re.findall(r"`([^`\n]+)`", prose)
+    named = set()
+    for span in spans:
+        word = span.split(":")[0].rstrip("/")  # `pymem/cli/run.py:main` names a function in a file
+        # A wildcard, a placeholder or a command line is not a path.
+        in_project = re.fullmatch(r"[\w.-]+(/[\w.-]+)+", word) and word.split("/")[0] in TOP_LEVEL
+        if in_project or re.fullmatch(r"[A-Z]+\.md|Makefile|LICENSE|pyproject\.toml|setup\.py", word):
+            named.add(word)
+    return named
+
+
+def links_of(text: str) -> set[str]:
+    """Targets of relative links of a document, without anchors."""
+    targets = re.findall(r"\]\(([^)\s]+)\)", re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE))
+    return {target.split("#")[0] for target in targets if not re.match(r"[a-z]+:|#", target)}
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=name_of)
+def test_paths_named_in_documents_exist(path):
+    text = path.read_text(encoding="utf-8")
+    missing = sorted(name for name in paths_named(text) if not (ROOT / name).exists())
+    assert not missing, f"{name_of(path)} names what does not exist: {missing}"
+    broken = sorted(link for link in links_of(text) if not (path.parent / link).exists())
+    assert not broken, f"{name_of(path)} links to what does not exist: {broken}"
+
+
+def test_named_paths_are_recognised():
+    text = "see `pymem/units.py`, `tests/test_*.py`, `make test`, `memcore/a.pyx:run` and [x](docs/y.md#z)"
+    assert paths_named(text) == {"pymem/units.py", "memcore/a.pyx"}
+    assert links_of(text) == {"docs/y.md"}
+
+
+def test_the_changelog_has_a_place_for_the_next_change():
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    section = re.search(r"^## Unreleased\n(.*?)(?=^## |\Z)", text, re.DOTALL | re.MULTILINE)
+    assert section, "CHANGELOG.md needs a section '## Unreleased'"
+
+
+@pytest.mark.parametrize("path", project_files(".py", ".pyx", ".pxd", ".h"), ids=name_of)
+def test_files_stay_readable(path):
+    lines = len(path.read_text(encoding="utf-8").splitlines())
+    assert lines <= MAX_LINES, f"{name_of(path)} has {lines} lines; split what exceeds {MAX_LINES}"
+
+
+def test_nothing_is_left_unfinished_or_tied_to_one_machine():
+    patterns = {
+        "unfinished": r"\b(TODO|FIXME|XXX|HACK)\b|\bNotImplementedError\b",
+        "a folder of one machine": r"(?<![\w.}/])/(work|root|opt|home|Users)/\w",
+        "a tracker number": r"(?i:\b(issue|pull request) #?\d+\b|\bGH-\d+\b)|\(#\d+\)",
+        "something outside the project": r"\.\./shared\b",
+    }
+    found = []
+    for path in project_files(*TEXT):
+        if path == Path(__file__).resolve() or path.name == "LICENSE" or "data" in path.parts:
+            continue
+        text = path.read_text(encoding="utf-8", errors="replace")
+        for number, line in enumerate(text.splitlines(), 1):
+            found += [
+                f"{name_of(path)}:{number}: {what}" for what, p in patterns.items() if re.search(p, line)
+            ]
+    assert not found, "\n".join(found)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from memcore.compressed_pool import PoolModel
+from pymem.compressed_pool import PoolModel
 from pymem.codecs import available, get
 from pymem.codecs.base import PAGE_SIZE, Codec, CodecError
 from pymem.content.base import SAME_FILLED, ZERO_FILLED, flags_of

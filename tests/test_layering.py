@@ -48,8 +48,8 @@ PYMEM_ROWS = [
     "errors _version",
     "units records",
     "tunables regions codecs",
-    "topology content",
-    "workloads traces",
+    "topology content compressed_pool",
+    "workloads traces compressibility",
     "oom",
     "scenario",
     "provenance procfs",
@@ -59,7 +59,7 @@ PYMEM_ROWS = [
     "cli __main__",
 ]
 # Rows that may import memcore, always at its door.
-MEMCORE_USERS = {"simulation", "result", "procfs"}
+MEMCORE_USERS = {"simulation", "result", "procfs", "compressed_pool"}
 
 
 # ---- the engine -------------------------------------------------------------------------------------------

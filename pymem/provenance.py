@@ -1,0 +1,53 @@
+"""What made a result: versions, platform, and a fingerprint of the scenario."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from dataclasses import fields, is_dataclass
+from importlib import metadata
+from typing import Any
+
+import numpy as np
+
+
+def version() -> str:
+    """The installed version of pymem, ``"0+unknown"`` in a tree that is not installed."""
+    try:
+        return metadata.version("pymem-sim")
+    except metadata.PackageNotFoundError:
+        return "0+unknown"
+
+
+def describe(value: Any) -> Any:
+    """A JSON form of settings: dataclasses by field, arrays by SHA-256, other objects by their own `describe`."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {"type": type(value).__name__, **{f.name: describe(getattr(value, f.name)) for f in fields(value)}}
+    if isinstance(value, dict):
+        return {str(k): describe(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [describe(v) for v in value]
+    if isinstance(value, np.ndarray):
+        digest = hashlib.sha256(np.ascontiguousarray(value).data).hexdigest()
+        return {"dtype": str(value.dtype), "shape": list(value.shape), "sha256": digest}
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, np.generic):
+        return value.item()
+    own = {k: describe(v) for k, v in sorted(vars(value).items()) if not k.startswith("_")} if hasattr(value, "__dict__") else {}
+    return {"type": type(value).__name__, **own}
+
+
+def provenance(scenario: Any) -> dict[str, Any]:
+    """Versions, platform and scenario of a run, with a SHA-256 over the scenario."""
+    described = describe(scenario)
+    text = json.dumps(described, sort_keys=True).encode()
+    return {
+        "pymem": version(),
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "scenario_sha256": hashlib.sha256(text).hexdigest(),
+        "scenario": described,
+    }

@@ -1,0 +1,270 @@
+"""What a run leaves: counters, time line, histograms, events and the table of tasks; arrays first."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pymem import procfs
+from pymem.errors import PymemError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import NDArray
+
+MARK = "result.json"
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Histogram of the times of one kind of access.
+
+    `counts[b]` accesses took at least `lower_ns[b]` and less than `lower_ns[b + 1]` simulated nanoseconds; buckets are
+    12.5 % wide.
+    """
+
+    counts: NDArray[np.uint64]
+    lower_ns: NDArray[np.int64]
+    total_ns: int
+
+    @property
+    def count(self) -> int:
+        """Accesses of this kind."""
+        return int(self.counts.sum())
+
+    @property
+    def mean_ns(self) -> float:
+        """Mean, 0 without accesses."""
+        return self.total_ns / self.count if self.count else 0.0
+
+    def percentile(self, p: float) -> int:
+        """Lower edge of the bucket with the p-th percentile (0 to 100), in ns; 0 without accesses."""
+        if not 0 <= p <= 100:
+            raise ValueError(f"percentile {p}; accepted is 0 to 100")
+        if not self.count:
+            return 0
+        reached = np.searchsorted(np.cumsum(self.counts), self.count * p / 100)
+        return int(self.lower_ns[min(int(reached), len(self.lower_ns) - 1)])
+
+
+@dataclass(frozen=True)
+class TaskResult:
+    """One task: what it did, what it waited for, what it held at the end (pages; 0 after exit)."""
+
+    name: str
+    pid: int
+    accesses: int
+    writes: int
+    min_flt: int
+    maj_flt: int
+    cpu_ns: int
+    start_ns: int
+    end_ns: int | None
+    oom_killed: bool
+    oom_score_adj: int
+    stalls: dict[str, int]
+    latency: dict[str, Latency] = field(repr=False)
+    rss_anon: int = 0
+    rss_file: int = 0
+    swapents: int = 0
+    page_tables: int = 0
+    hiwater_rss: int = 0
+    local: int = 0
+    remote: int = 0
+
+    @property
+    def stall_ns(self) -> int:
+        """Time it waited, all causes together."""
+        return sum(self.stalls.values())
+
+    @property
+    def state(self) -> str:
+        """``"killed"``, ``"finished"`` or ``"running"`` when the run ended."""
+        return "killed" if self.oom_killed else "running" if self.end_ns is None else "finished"
+
+
+@dataclass(frozen=True)
+class OomKill:
+    """One decision of the OOM policy."""
+
+    time_ns: int
+    task: str
+    allocating: str
+    scores: dict[str, float]
+    report: str = field(repr=False)
+
+
+class Timeline:
+    """Rows sampled in simulated time: `columns` maps a name to an int64 array, one value per row."""
+
+    def __init__(self, columns: dict[str, NDArray[np.int64]]) -> None:
+        self.columns = columns
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values()))) if self.columns else 0
+
+    def __getitem__(self, name: str) -> NDArray[np.int64]:
+        if name not in self.columns:
+            raise KeyError(f"{name!r}; the time line has {', '.join(self.columns)}")
+        return self.columns[name]
+
+    def to_pandas(self) -> pd.DataFrame:
+        """A frame indexed by simulated time in seconds. Needs pandas: ``pip install 'pymem-sim[parquet]'``."""
+        import pandas as pd
+
+        frame = pd.DataFrame({k: v for k, v in self.columns.items() if k != "time_ns"})
+        frame.index = pd.Index(self.columns["time_ns"] / 1e9, name="time_s")
+        return frame
+
+    def to_parquet(self, path: str | Path) -> None:
+        """Write as Parquet. Needs pyarrow."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        pq.write_table(pa.table(self.columns), path)
+
+
+@dataclass
+class Result:
+    """Everything a run leaves.
+
+    Attributes
+    ----------
+    status : {"complete", "interrupted", "time limit", "panic", "stuck"}
+    time_ns : int
+        Simulated time at the end.
+    vmstat : dict of int
+        As ``/proc/vmstat``, in the kernel's order.
+    meminfo : dict of int
+        As ``/proc/meminfo``, in KiB.
+    zones : list of dict
+        As ``/proc/zoneinfo``, in pages.
+    tasks : dict of TaskResult
+    timeline : Timeline
+    events : structured array
+        Fields time (ns), kind, who, value; `event_kinds` names the kinds and `docs/results.md` their fields.
+    """
+
+    name: str
+    status: str
+    time_ns: int
+    vmstat: dict[str, int]
+    meminfo: dict[str, int]
+    zones: list[dict[str, Any]]
+    psi: dict[str, dict[str, Any]]
+    tasks: dict[str, TaskResult]
+    timeline: Timeline
+    events: NDArray[Any]
+    event_kinds: list[str]
+    events_dropped: int
+    oom_kills: list[OomKill]
+    devices: list[dict[str, Any]]
+    swap: dict[str, Any]
+    provenance: dict[str, Any]
+    host_seconds: float = 0.0
+
+    @property
+    def accesses(self) -> int:
+        """Accesses of all tasks."""
+        return sum(task.accesses for task in self.tasks.values())
+
+    @property
+    def zoneinfo(self) -> str:
+        """Text of ``/proc/zoneinfo``."""
+        return procfs.zoneinfo_text(self.zones)
+
+    def events_of(self, kind: str) -> NDArray[Any]:
+        """The events of one kind."""
+        if kind not in self.event_kinds:
+            raise KeyError(f"{kind!r}; event kinds are {', '.join(self.event_kinds)}")
+        return self.events[self.events["kind"] == self.event_kinds.index(kind)]
+
+    def to_dict(self) -> dict[str, Any]:
+        """All but the time line and the events, as JSON takes it. The host's own time is left out."""
+        tasks = {}
+        for name, task in self.tasks.items():
+            latency = {
+                kind: {"count": h.count, "total_ns": h.total_ns,
+                       **{f"p{p:g}_ns": h.percentile(p) for p in (50, 90, 99, 99.9)}}
+                for kind, h in task.latency.items()
+            }  # fmt: skip
+            row = {k: v for k, v in vars(task).items() if k != "latency"}
+            tasks[name] = {**row, "stall_ns": task.stall_ns, "state": task.state, "latency": latency}
+        return {
+            "name": self.name, "status": self.status, "partial": self.status == "interrupted",
+            "time_ns": self.time_ns, "accesses": self.accesses, "vmstat": self.vmstat, "meminfo": self.meminfo,
+            "zones": self.zones, "psi": self.psi, "tasks": tasks, "devices": self.devices, "swap": self.swap,
+            "oom_kills": [asdict(kill) for kill in self.oom_kills], "events_dropped": self.events_dropped,
+            "provenance": self.provenance,
+        }  # fmt: skip
+
+    def save(self, folder: str | Path) -> Path:
+        """Write everything into a folder; all of it or nothing.
+
+        An earlier result at the place is replaced; any other folder that is not empty raises PymemError.
+
+        Returns
+        -------
+        Path
+            The folder, with ``result.json``, ``timeline.npz`` (``timeline.parquet`` too where pyarrow is installed),
+            ``events.csv``, ``oom.txt`` and ``proc/`` with the files as the kernel prints them.
+        """
+        place = Path(folder)
+        check_folder(place)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        fresh = Path(tempfile.mkdtemp(prefix=f".{place.name}-", dir=place.parent))
+        try:
+            self._write(fresh)
+            fresh.chmod(0o755)
+            if place.exists():
+                old = Path(tempfile.mkdtemp(prefix=f".{place.name}-old-", dir=place.parent))
+                os.replace(place, old)
+                os.replace(fresh, place)
+                shutil.rmtree(old)
+            else:
+                os.replace(fresh, place)
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
+        return place
+
+    def _write(self, folder: Path) -> None:
+        (folder / "proc" / "pressure").mkdir(parents=True)
+        (folder / MARK).write_text(json.dumps(self.to_dict(), indent=1) + "\n", encoding="utf-8")
+        (folder / "proc" / "vmstat").write_text(procfs.vmstat_text(self.vmstat), encoding="utf-8")
+        (folder / "proc" / "meminfo").write_text(procfs.meminfo_text(self.meminfo), encoding="utf-8")
+        (folder / "proc" / "zoneinfo").write_text(self.zoneinfo, encoding="utf-8")
+        for kind in ("memory", "io", "cpu"):
+            (folder / "proc" / "pressure" / kind).write_text(procfs.pressure_text(self.psi, kind), encoding="utf-8")
+        np.savez_compressed(folder / "timeline.npz", **self.timeline.columns)
+        try:
+            self.timeline.to_parquet(folder / "timeline.parquet")
+        except ImportError:
+            pass
+        lines = ["time_ns,event,who,value"]
+        lines += [f"{e['time']},{self.event_kinds[e['kind']]},{e['who']},{e['value']}" for e in self.events]
+        (folder / "events.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        if self.oom_kills:
+            (folder / "oom.txt").write_text("\n".join(kill.report for kill in self.oom_kills), encoding="utf-8")
+
+
+def check_folder(place: Path) -> None:
+    """Raise PymemError unless a result may be written to this place."""
+    if place.exists() and not place.is_dir():
+        raise PymemError(f"{place}: is a file; accepted is a folder for the result")
+    if place.is_dir() and any(place.iterdir()) and not (place / MARK).exists():
+        raise PymemError(f"{place}: is not empty and holds no result ({MARK} is missing); name another folder")
+
+
+def bucket_edges(buckets: int) -> NDArray[np.int64]:
+    """Lower edges in ns of the latency buckets of the engine: 8 per power of two."""
+    number = np.arange(buckets, dtype=np.int64)
+    shift = np.maximum(number // 8 - 1, 0)
+    edges = np.where(number < 8, number, (8 + number % 8) << np.minimum(shift, 58))
+    return np.asarray(edges, np.int64)

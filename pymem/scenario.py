@@ -1,0 +1,291 @@
+"""Scenarios: a machine, its tunables and its tasks, from Python objects or from TOML; validated here, once.
+
+In TOML::
+
+    name = "three programs"
+    kernel = "6.12"
+    seed = 1
+
+    [machine]
+    memory = "256MiB"
+    cpus = 2
+    swap = [{ size = "1GiB", kind = "nvme" }]
+
+    [vm]
+    swappiness = 60
+
+    [[tasks]]
+    name = "app"
+    workload = { kind = "zipf", size = "300MiB", accesses = 5_000_000, s = 0.9, writes = 0.3 }
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pymem import oom, tunables, units
+from pymem.errors import PymemError, ScenarioError
+from pymem.topology import Machine, machine_from
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pymem.workloads import Workload
+
+KERNELS = ("6.1", "6.12")
+MAX_TASKS = 100_000
+
+
+@dataclass(frozen=True)
+class Task:
+    """A program: its access stream and how the system treats it.
+
+    Parameters
+    ----------
+    name : str
+        Unique in the scenario.
+    workload : pymem.workloads.Workload
+    oom_score_adj : int
+        -1000 (never killed) to 1000.
+    nice : int
+        -20 to 19.
+    start, stop : int or str, optional
+        Simulated times: ns or ``"1.5s"``.  A task ends when its records end or at `stop`.
+    affinity : sequence of int, optional
+        CPUs it may use; default all.
+    """
+
+    name: str
+    workload: Workload
+    oom_score_adj: int = 0
+    nice: int = 0
+    start: int | str = 0
+    stop: int | str | None = None
+    affinity: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        key = f"task {self.name!r}"
+        if not isinstance(self.name, str) or not self.name or len(self.name) > 200:
+            raise ScenarioError(f"tasks.name: {self.name!r}; accepted is a text of 1 to 200 characters")
+        for name, low, high in (("oom_score_adj", -1000, 1000), ("nice", -20, 19)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+                raise ScenarioError(f"{key}.{name}: {value!r}; accepted is {low} to {high}")
+        if not hasattr(self.workload, "chunks") or not hasattr(self.workload, "regions"):
+            raise ScenarioError(f"{key}.workload: {self.workload!r}; accepted is an object of pymem.workloads")
+        object.__setattr__(self, "start", units.parse_time(self.start, f"{key}.start"))
+        if self.stop is not None:
+            object.__setattr__(self, "stop", units.parse_time(self.stop, f"{key}.stop"))
+            if self.stop_ns <= self.start_ns:
+                raise ScenarioError(f"{key}.stop: {self.stop_ns} ns is not after its start")
+        if self.affinity is not None:
+            object.__setattr__(self, "affinity", tuple(self.affinity))
+
+    @property
+    def start_ns(self) -> int:
+        """When it begins."""
+        return int(self.start)
+
+    @property
+    def stop_ns(self) -> int:
+        """When it is ended; 0: when its records end."""
+        return int(self.stop or 0)
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """Everything a run depends on.
+
+    Parameters
+    ----------
+    machine : Machine
+    vm : mapping
+        Tunables by sysctl name, with or without ``vm.``; see ``pymem tunables``.
+    tasks : sequence of Task
+    seed : int
+        Of all random draws; the same scenario and seed give the same result.
+    kernel : {"6.12", "6.1"}
+        Whose behaviour is simulated.
+    name : str
+    sample_interval : int or str
+        Distance of the rows of the time line in simulated time; ``0`` turns it off.
+    time_limit : int or str, optional
+        The run ends at this simulated time at the latest.
+    costs : mapping
+        Simulated times by name, for example ``{"anon_fault": "1us"}``; see `pymem.tunables.COSTS`.
+    oom_policy : str or policy
+        Who is killed when memory runs out; see `pymem.oom`.
+
+    Raises
+    ------
+    ScenarioError, TunableError
+        Named key, what was found, what is accepted.
+    """
+
+    machine: Machine = field(default_factory=Machine)
+    vm: Mapping[str, Any] = field(default_factory=dict)
+    tasks: Sequence[Task] = ()
+    seed: int = 0
+    kernel: str = "6.12"
+    name: str = ""
+    sample_interval: int | str = "10ms"
+    time_limit: int | str | None = None
+    costs: Mapping[str, Any] = field(default_factory=dict)
+    oom_policy: Any = "kernel"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.machine, Machine):
+            raise ScenarioError(f"machine: {self.machine!r}; accepted is a pymem.Machine")
+        if self.kernel not in KERNELS:
+            raise ScenarioError(f"kernel: {self.kernel!r}; accepted are {' and '.join(map(repr, KERNELS))}")
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < 1 << 64:
+            raise ScenarioError(f"seed: {self.seed!r}; accepted is an integer from 0 to 2^64 - 1")
+        object.__setattr__(self, "tasks", tuple(self.tasks))
+        if not 1 <= len(self.tasks) <= MAX_TASKS:
+            raise ScenarioError(f"tasks: {len(self.tasks)}; accepted are 1 to {MAX_TASKS}")
+        seen = set()
+        cpus = sum(node.cpus for node in self.machine.all_nodes)
+        for task in self.tasks:
+            if not isinstance(task, Task):
+                raise ScenarioError(f"tasks: {task!r}; accepted are pymem.Task objects")
+            if task.name in seen:
+                raise ScenarioError(f"tasks.name: {task.name!r} twice; names must differ")
+            seen.add(task.name)
+            for cpu in task.affinity or ():
+                if not isinstance(cpu, int) or not 0 <= cpu < cpus:
+                    raise ScenarioError(f"task {task.name!r}.affinity: CPU {cpu!r}; accepted is 0 to {cpus - 1}")
+        object.__setattr__(self, "sample_interval", units.parse_time(self.sample_interval, "sample_interval"))
+        if self.time_limit is not None:
+            object.__setattr__(self, "time_limit", units.parse_time(self.time_limit, "time_limit"))
+        tunables.resolve(self.vm, self.kernel)
+        self.cost_ns()
+        self.policy()
+        self._check_fit()
+
+    def policy(self) -> oom.Policy:
+        """The OOM policy object."""
+        return oom.by_name(self.oom_policy) if isinstance(self.oom_policy, str) else self.oom_policy
+
+    def cost_ns(self) -> dict[str, int]:
+        """The cost model in ns, defaults filled in."""
+        known = {name.removeprefix("c_"): name for name in tunables.COSTS}
+        out = {name: cost.default for name, cost in tunables.COSTS.items()}
+        for name, value in self.costs.items():
+            if name.removeprefix("c_") not in known:
+                raise ScenarioError(f"costs.{name}: unknown; accepted are {', '.join(sorted(known))}")
+            out[known[name.removeprefix("c_")]] = units.parse_time(value, f"costs.{name}")
+        return out
+
+    def _check_fit(self) -> None:
+        """Refuse memory locked at the start that can never fit."""
+        managed = sum(zone.managed for zones in self.machine.layout() for zone in zones)
+        locked = sum(r.pages for task in self.tasks for r in task.workload.regions if r.locked)
+        if locked > managed:
+            raise ScenarioError(
+                f"tasks: {locked} pages are locked in memory, the machine has {managed}; this can never fit"
+            )
+
+    def with_settings(self, settings: Mapping[str, Any]) -> Scenario:
+        """A copy with other settings, by dotted names: ``vm.swappiness``, ``machine.memory``, ``seed``, ...
+
+        Values may be strings, as on the command line.
+        """
+        changed = self
+        for key, value in settings.items():
+            head, _, rest = key.partition(".")
+            if head == "vm" and rest:
+                changed = replace(changed, vm={**changed.vm, rest: value})
+            elif head == "costs" and rest:
+                changed = replace(changed, costs={**changed.costs, rest: value})
+            elif key in ("memory", "machine.memory", "cpus", "machine.cpus"):
+                name = key.removeprefix("machine.")
+                number = _integer(key, value) if name == "cpus" else value
+                changed = replace(changed, machine=replace(changed.machine, **{name: number}))
+            elif key == "seed":
+                changed = replace(changed, seed=_integer(key, value))
+            elif key in ("kernel", "sample_interval", "time_limit", "oom_policy", "name"):
+                changed = replace(changed, **{key: value})
+            else:
+                raise ScenarioError(
+                    f"{key}: unknown setting; accepted are vm.NAME, costs.NAME, machine.memory, machine.cpus, seed, "
+                    "kernel, sample_interval, time_limit, oom_policy"
+                )
+        return changed
+
+
+def _integer(key: str, value: Any) -> int:
+    try:
+        return int(value)
+    except (TypeError, ValueError):
+        raise ScenarioError(f"{key}: {value!r}; accepted is an integer") from None
+
+
+def _tasks_from(value: Any, base: Path) -> list[Task]:
+    from pymem import workloads
+
+    if not isinstance(value, list):
+        raise ScenarioError(f"tasks: {value!r}; accepted is an array of tables ([[tasks]])")
+    accepted = [f.name for f in fields(Task)] + ["count"]
+    out = []
+    for number, item in enumerate(value):
+        key = f"tasks[{number}]"
+        if not isinstance(item, dict):
+            raise ScenarioError(f"{key}: {item!r}; accepted is a table")
+        for name in item:
+            if name not in accepted:
+                raise ScenarioError(f"{key}.{name}: unknown key; accepted are {', '.join(accepted)}")
+        for name in ("name", "workload"):
+            if name not in item:
+                raise ScenarioError(f"{key}.{name}: missing")
+        entry = dict(item)
+        count = _integer(f"{key}.count", entry.pop("count", 1))
+        if not 1 <= count <= MAX_TASKS:
+            raise ScenarioError(f"{key}.count: {count}; accepted is 1 to {MAX_TASKS}")
+        entry["workload"] = workloads.from_dict(entry["workload"], f"{key}.workload", base)
+        for copy in range(count):
+            name = entry["name"] if count == 1 else f"{entry['name']}-{copy + 1}"
+            out.append(Task(**{**entry, "name": name}))
+    return out
+
+
+def scenario_from(value: Mapping[str, Any], base: Path) -> Scenario:
+    """The scenario of a TOML document; relative paths in it start at `base`."""
+    accepted = [f.name for f in fields(Scenario)]
+    for name in value:
+        if name not in accepted:
+            raise ScenarioError(f"{name}: unknown key; accepted are {', '.join(accepted)}")
+    table = dict(value)
+    table["machine"] = machine_from(table.get("machine", {}))
+    for name in ("vm", "costs"):
+        if not isinstance(table.get(name, {}), dict):
+            raise ScenarioError(f"{name}: {table[name]!r}; accepted is a table")
+    table["tasks"] = _tasks_from(table.get("tasks", []), base)
+    return Scenario(**table)
+
+
+def load(path: str | Path, read: Callable[[Path], bytes] = Path.read_bytes) -> Scenario:
+    """The scenario of a TOML file.
+
+    Raises
+    ------
+    ScenarioError
+        With the file name in front: not readable, not TOML, or anything in it that is not accepted.
+    """
+    path = Path(path)
+    try:
+        document = tomllib.loads(read(path).decode("utf-8"))
+    except OSError as error:
+        raise ScenarioError(f"{path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ScenarioError(f"{path}: not a TOML file ({error})") from None
+    try:
+        scenario = scenario_from(document, path.parent)
+    except TypeError as error:
+        raise ScenarioError(f"{path}: {error}") from None
+    except PymemError as error:
+        raise type(error)(f"{path}: {error}") from None
+    return scenario if scenario.name else replace(scenario, name=path.stem)

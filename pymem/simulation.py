@@ -1,0 +1,336 @@
+"""The outer loop: builds an engine for a scenario, feeds it, answers it, and collects the result.
+
+The engine runs without the interpreter lock and comes back for the next records, for a victim, or when its
+budget of accesses is used up; so progress, Ctrl-C and policies live here.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from memcore import engine as door
+from pymem import oom, procfs, tunables
+from pymem.errors import ScenarioError, SimulationError
+from pymem.provenance import provenance
+from pymem.regions import Anon
+from pymem.result import Latency, OomKill, Result, TaskResult, Timeline, bucket_edges
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from pymem.regions import Region
+    from pymem.scenario import Scenario, Task
+
+BUDGET = 1 << 20  # accesses between two looks at progress and signals: a fraction of a second
+FIRST_PID = 1000
+THREAD_STACK_PAGES = 5  # 16 KiB of kernel stack and the task struct
+
+VM_FILE, VM_SHARED, VM_WRITE, VM_LOCKED, VM_SEQ_READ, VM_RAND_READ, VM_EXEC = (1 << i for i in range(7))
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a progress function is told; `total` accesses is 0 where it is not known beforehand."""
+
+    accesses: int
+    total: int
+    time_ns: int
+    free_pages: int
+    host_seconds: float
+
+
+ProgressFn = Callable[[Progress], None]
+
+
+def region_flags(region: Region) -> int:
+    """The VMA flags of a region."""
+    locked = VM_LOCKED if region.locked else 0
+    if isinstance(region, Anon):
+        return VM_WRITE | locked
+    advice = {"normal": 0, "sequential": VM_SEQ_READ, "random": VM_RAND_READ}[region.advice]
+    return (
+        VM_FILE | locked | advice | (VM_SHARED if region.shared else 0) | (VM_WRITE if region.writable else 0)
+        | (VM_EXEC if region.executable else 0)
+    )  # fmt: skip
+
+
+def build(scenario: Scenario) -> tuple[door.Engine, dict[int, Task]]:
+    """The engine of a scenario, not started, and its tasks by thread number."""
+    machine = scenario.machine
+    layout = machine.layout()
+    total = sum(zone.managed for zones in layout for zone in zones)
+    params = dict(tunables.engine_params(tunables.resolve(scenario.vm, scenario.kernel), scenario.kernel, total))
+    params.update(scenario.cost_ns())
+    params.update(machine.slab(), thread_stack_pages=THREAD_STACK_PAGES)
+    nodes, cpu_nodes = _nodes(scenario, layout)
+    files: dict[str, int] = {}
+    for task in scenario.tasks:
+        for region in task.workload.regions:
+            if not isinstance(region, Anon):
+                files[region.name] = max(files.get(region.name, 0), region.offset + region.pages)
+    number = {name: i + 1 for i, name in enumerate(files)}
+    devices = [device.disk.figures() for device in machine.swap] + [machine.disk.figures()]
+    swaps = [
+        {
+            "slots": device.slots, "priority": device.priority, "device": i,
+            "rotational": device.disk.figures()["rotational"],
+        }
+        for i, device in enumerate(machine.swap)
+    ]  # fmt: skip
+    engine = door.Engine(
+        params=params, nodes=nodes, cpu_nodes=cpu_nodes, devices=devices, swaps=swaps,
+        files=[{"pages": pages, "device": len(machine.swap)} for pages in files.values()],
+        sample_interval=int(scenario.sample_interval), time_limit=int(scenario.time_limit or 0), seed=scenario.seed,
+    )  # fmt: skip
+    tasks = {}
+    for index, task in enumerate(scenario.tasks):
+        regions = [
+            {"pages": r.pages, "flags": region_flags(r), "file": 0, "pgoff": 0}
+            if isinstance(r, Anon)
+            else {"pages": r.pages, "flags": region_flags(r), "file": number[r.name], "pgoff": r.offset}
+            for r in task.workload.regions
+        ]
+        thread = engine.add_task(
+            regions=regions, start=task.start_ns, stop=task.stop_ns, oom_score_adj=task.oom_score_adj,
+            nice=task.nice, affinity=task.affinity, pid=FIRST_PID + index,
+        )  # fmt: skip
+        tasks[thread] = task
+    return engine, tasks
+
+
+def _nodes(scenario: Scenario, layout: list[list[Any]]) -> tuple[list[dict[str, Any]], list[int]]:
+    """Nodes and the node of every CPU, as the engine wants them."""
+    from pymem.topology import ZONE_NAMES
+    from pymem.units import parse_time
+
+    machine = scenario.machine
+    n = len(layout)
+    distances = machine.distances or tuple(tuple(10 if i == j else 20 for j in range(n)) for i in range(n))
+    own = [parse_time(node.access, "machine.nodes.access") for node in machine.all_nodes]
+    nodes: list[dict[str, Any]] = []
+    for i, zones in enumerate(layout):
+        nodes.append({
+            "cpus": machine.all_nodes[i].cpus, "distance": list(distances[i]),
+            # Remote memory costs in proportion to the firmware's distance, 10 being local.
+            "access_ns": [own[j] * distances[i][j] // 10 for j in range(n)],
+            "zones": [
+                {
+                    "idx": ZONE_NAMES.index(z.name), "start_pfn": z.start_pfn, "spanned": z.spanned,
+                    "present": z.present, "managed": z.managed, "free": z.free,
+                }
+                for z in zones
+            ],
+        })  # fmt: skip
+    return nodes, [i for i, node in enumerate(machine.all_nodes) for _ in range(node.cpus)]
+
+
+class Simulation:
+    """A run in steps; `simulate` is what most people want.
+
+    Attributes
+    ----------
+    engine : memcore.engine.Engine
+    tasks : dict of Task
+        By thread number of the engine.
+    status : str
+        ``"running"`` until the run is over.
+    """
+
+    def __init__(self, scenario: Scenario) -> None:
+        self.scenario = scenario
+        try:
+            self.engine, self.tasks = build(scenario)
+        except (ValueError, MemoryError) as error:
+            if isinstance(error, ScenarioError):
+                raise
+            raise ScenarioError(f"the machine cannot be built: {error}") from None
+        seeds = np.random.SeedSequence(scenario.seed).generate_state(len(self.tasks), np.uint64)
+        self._streams: dict[int, Iterator[NDArray[Any]]] = {
+            thread: iter(task.workload.chunks(int(seed)))
+            for (thread, task), seed in zip(self.tasks.items(), seeds, strict=True)
+        }
+        self.oom_kills: list[OomKill] = []
+        self.policy = scenario.policy()
+        self.status = "running"
+        self.host_seconds = 0.0
+        self.engine.start()
+
+    def step(self, budget: int = BUDGET) -> bool:
+        """Run up to about `budget` accesses. False when the run is over.
+
+        Raises
+        ------
+        SimulationError
+            An access outside the regions of its task.
+        """
+        begin = time.perf_counter()
+        reason, thread = self.engine.run(budget)
+        if reason == "chunk":
+            self._feed(thread)
+        elif reason == "oom":
+            self._out_of_memory(thread)
+        elif reason == "fault":
+            task = self.tasks[thread]
+            raise SimulationError(
+                f"task {task.name!r}: access to page {self.engine.fault_page}, which is in none of its regions "
+                f"({sum(r.pages for r in task.workload.regions)} pages), or an operation that its region does not take"
+            )
+        elif reason in ("done", "time", "idle"):
+            self.status = {"done": "complete", "time": "time limit", "idle": "stuck"}[reason]
+        self.host_seconds += time.perf_counter() - begin
+        return self.status == "running"
+
+    def _feed(self, thread: int) -> None:
+        records = next(self._streams[thread], None)
+        try:
+            self.engine.feed(thread, records, records is None)
+        except ValueError as error:
+            raise SimulationError(f"task {self.tasks[thread].name!r}: {error}") from None
+
+    def _out_of_memory(self, thread: int) -> None:
+        """Ask the policy; without anyone to kill the kernel panics."""
+        alive = [t for t in self.engine.tasks_alive() if not self.engine.task(t)["killed"]]
+        facts = oom.facts_from(
+            [(self.tasks[t].name, self.tasks[t].nice, self.engine.task(t)) for t in alive],
+            allocating=alive.index(thread) if thread in alive else -1,
+            total_pages=self.engine.total_pages + self.engine.swap()["total"],
+            now_ns=self.engine.now,
+        )
+        resolved = tunables.resolve(self.scenario.vm, self.scenario.kernel)
+        policy: Any = self.policy
+        if resolved["oom_kill_allocating_task"] and self.scenario.oom_policy == "kernel":
+            policy = oom.KillAllocating()
+        choice = None if resolved["panic_on_oom"] else policy.choose(facts)
+        scores = policy.scores(facts)
+        report = oom.oom_report(
+            facts, choice, meminfo=self.meminfo(), zones=self.engine.zones(), node_stats=self.engine.node_stats(),
+            swap=self.engine.swap(),
+        )  # fmt: skip
+        names = [str(name) for name in facts.name]
+        self.oom_kills.append(
+            OomKill(
+                self.engine.now, names[choice] if choice is not None else "", self.tasks[thread].name,
+                dict(zip(names, map(float, scores), strict=True)), report,
+            )
+        )  # fmt: skip
+        if choice is None:
+            self.status = "panic"
+        else:
+            self.engine.kill(alive[choice])
+
+    def progress(self) -> Progress:
+        """How far the run is."""
+        lengths = [task.workload.length for task in self.tasks.values()]
+        total = 0 if any(n is None for n in lengths) else sum(n for n in lengths if n is not None)
+        done = sum(self.engine.task(t)["accesses"] for t in self.tasks)
+        free = sum(zone["free"] for zone in self.engine.zones())
+        return Progress(done, total, self.engine.now, free, self.host_seconds)
+
+    def meminfo(self) -> dict[str, int]:
+        """``/proc/meminfo`` now, in KiB."""
+        e = self.engine
+        return procfs.meminfo(e.node_stats(), e.zones(), e.swap(), total_pages=e.total_pages, thresholds=e.thresholds())
+
+    def vmstat(self) -> dict[str, int]:
+        """``/proc/vmstat`` now."""
+        e = self.engine
+        return procfs.vmstat(
+            e.events_count(), e.node_stats(), e.zones(), thresholds=e.thresholds(), kernel=self.scenario.kernel
+        )
+
+    def result(self) -> Result:
+        """What has come out so far."""
+        e = self.engine
+        e.sample()
+        rows = e.samples()
+        events, dropped = e.event_log()
+        if self.status == "running":
+            self.status = "interrupted"
+        return Result(
+            name=self.scenario.name, status=self.status, time_ns=e.now, vmstat=self.vmstat(),
+            meminfo=self.meminfo(), zones=e.zones(), psi=e.psi(),
+            tasks={task.name: self._task(thread, task) for thread, task in self.tasks.items()},
+            timeline=Timeline({c: rows[:, i].copy() for i, c in enumerate(door.SAMPLE_COLUMNS)}),
+            events=events, event_kinds=list(door.EVENT_KINDS), events_dropped=dropped, oom_kills=self.oom_kills,
+            devices=e.devices(), swap=e.swap(), provenance=provenance(self.scenario),
+            host_seconds=self.host_seconds,
+        )  # fmt: skip
+
+    def _task(self, thread: int, task: Task) -> TaskResult:
+        facts = self.engine.task(thread)
+        counts, sums, hits = self.engine.latency(thread)
+        edges = bucket_edges(counts.shape[1])
+        latency = {kind: Latency(counts[i], edges, int(sums[i])) for i, kind in enumerate(door.LATENCY_KINDS) if i}
+        kept = ("pid", "accesses", "writes", "min_flt", "maj_flt", "cpu_ns", "start_ns", "oom_score_adj", "rss_anon",
+                "rss_file", "swapents", "page_tables", "hiwater_rss", "local", "remote", "stalls")  # fmt: skip
+        return TaskResult(
+            name=task.name, latency=latency, oom_killed=facts["oom_killed"],
+            end_ns=None if facts["alive"] else facts["end_ns"], **{name: facts[name] for name in kept},
+        )  # fmt: skip
+
+
+def simulate(
+    scenario: Scenario, progress: bool | ProgressFn = False, on_interrupt: str = "raise"
+) -> Result:
+    """Simulate a scenario to its end.
+
+    Parameters
+    ----------
+    scenario : Scenario
+    progress : bool or function
+        True shows a bar; a function is called with a `Progress` several times a second.
+    on_interrupt : {"raise", "partial"}
+        After Ctrl-C: raise KeyboardInterrupt, or return what there is, with status ``"interrupted"``.
+
+    Raises
+    ------
+    ScenarioError, SimulationError
+    """
+    if on_interrupt not in ("raise", "partial"):
+        raise ValueError(f"on_interrupt {on_interrupt!r}; accepted are 'raise' and 'partial'")
+    run = Simulation(scenario)
+    tell, close = _teller(progress)
+    shown = 0.0
+    try:
+        while run.step():
+            if tell is not None and run.host_seconds - shown > 0.1:
+                shown = run.host_seconds
+                tell(run.progress())
+    except KeyboardInterrupt:
+        if on_interrupt == "raise":
+            raise
+    finally:
+        close()
+    return run.result()
+
+
+def _teller(progress: bool | ProgressFn) -> tuple[ProgressFn | None, Callable[[], None]]:
+    """The function to tell, and what closes the display."""
+    if progress is False:
+        return None, lambda: None
+    if progress is not True:
+        return progress, lambda: None
+    from rich.console import Console
+    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    from pymem.units import format_pages, format_time
+
+    bar = Bar(
+        TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(), console=Console(stderr=True),
+        transient=True,
+    )  # fmt: skip
+    row = bar.add_task("starting", total=None)
+    bar.start()
+
+    def show(p: Progress) -> None:
+        rate = p.accesses / p.host_seconds / 1e6 if p.host_seconds else 0.0
+        text = f"{format_time(p.time_ns)} simulated, {rate:.1f} M accesses/s, {format_pages(p.free_pages)} free"
+        bar.update(row, description=text, completed=p.accesses, total=p.total or None)
+
+    return show, bar.stop

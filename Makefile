@@ -13,8 +13,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest -W error -x -q
 
-SOURCES := setup.py $(sort $(wildcard memcore/*.pyx memcore/*.pxd memcore/*.h memcore/replay/*.pyx \
-    memcore/replay/*.pxd pymem/traces/*.pyx pymem/traces/*.pxd))
+SOURCES := setup.py $(sort $(wildcard memcore/*.pyx memcore/*.pxd memcore/*.h \
+    pymem/traces/*.pyx pymem/traces/*.pxd))
 
 SCENARIO ?= examples/three_programs.toml
 OUT ?= out/$(basename $(notdir $(SCENARIO)))

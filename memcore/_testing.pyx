@@ -9,8 +9,8 @@ from libc.string cimport memset
 from .fault cimport swapin_nr_pages
 from .lruvec cimport inactive_is_low, lru_note_cost, lruvec_t
 from .psi cimport PSI_FREQ_NS, PSI_MEM_SOME, psi_t, psi_update_averages
+from .scan_count cimport scan_fractions, stop_rule
 from .types cimport MAX_NR_ZONES, int64_t, uint32_t, uint64_t, uint8_t
-from .vmscan cimport scan_fractions, stop_rule
 from .watermark cimport (calculate_min_free_kbytes, isqrt, setup_lowmem_reserve, setup_zone_wmarks,
                          thp_min_free_kbytes, zone_batchsize)
 from .writeback cimport dirty_pos_ratio

@@ -190,8 +190,9 @@ cdef void pcp_refill(zone_t *z, page_t *frames, int cpu, bint v612) noexcept nog
             if not z.below_high and p.high < z.pcp_high_max:
                 p.high = clamp32(p.high + z.pcp_batch, z.pcp_high_min, z.pcp_high_max)
             room = p.high - p.count - z.pcp_batch
-            n = clamp32(z.pcp_batch << p.alloc_factor, z.pcp_batch,
-                        room if room > z.pcp_batch else z.pcp_batch)
+            if room < z.pcp_batch:
+                room = z.pcp_batch
+            n = clamp32(z.pcp_batch << p.alloc_factor, z.pcp_batch, room)
             if p.alloc_factor < 5:
                 p.alloc_factor += 1
     room = p.cap - p.count

@@ -132,9 +132,13 @@ cdef class Engine:
                 n.nr_demotion_targets += 1
             n.can_demote = m.p.demotion_enabled != 0 and n.nr_demotion_targets > 0
             for zs in spec["zones"]:
-                z = &m.zones[n.first_zone + <int> zs["idx"]]
-                zone_init(z, i, zs["idx"], n.first_zone + <int> zs["idx"], zs["start_pfn"], zs["spanned"],
-                          zs["managed"], m.nr_cpus)
+                j = zs["idx"]
+                z = &m.zones[n.first_zone + j]
+                zid = n.first_zone + j
+                start = zs["start_pfn"]
+                spanned = zs["spanned"]
+                managed = zs["managed"]
+                zone_init(z, i, j, zid, start, spanned, managed, m.nr_cpus)
                 z.present = zs.get("present", zs["managed"])
                 n.present += z.present
         for i in range(m.nr_zones):
@@ -212,6 +216,8 @@ cdef class Engine:
 
     cdef int add_files(self, files) except -1:
         cdef machine_t *m = &self.m
+        cdef uint64_t pages
+        cdef int disk
         cdef filemap_t **grown
         for f in files:
             grown = <filemap_t **> realloc(m.files, (m.nr_files + 2) * sizeof(filemap_t *))
@@ -224,7 +230,9 @@ cdef class Engine:
             m.nr_files += 1
             if not 0 <= f["device"] < m.nr_devs:
                 raise ValueError(f"file on device {f['device']} of {m.nr_devs}")
-            filemap_init(m.files[m.nr_files], m.nr_files, f["pages"], f["device"])
+            pages = f["pages"]
+            disk = f["device"]
+            filemap_init(m.files[m.nr_files], m.nr_files, pages, disk)
         return 0
 
     cdef int add_policies(self, policies) except -1:
@@ -295,7 +303,7 @@ cdef class Engine:
             self.chunks.append(None)
         return t.id
 
-    def start(self) -> None:
+    def start(self):
         """Creates kswapd and flusher threads and lets the tasks begin. Call once, after add_task."""
         cdef machine_t *m = &self.m
         cdef int i
@@ -322,7 +330,7 @@ cdef class Engine:
 
     # ---- running ------------------------------------------------------------------------------------
 
-    def feed(self, int thread, records, bint last) -> None:
+    def feed(self, int thread, records, bint last):
         """The next records of a task: a C-contiguous uint32 or uint64 array, not copied. `last`: no more.
 
         Raises ValueError if a record of the short form lies outside the task's regions.
@@ -360,7 +368,7 @@ cdef class Engine:
         t.chunk_len = n
         self.chunks[thread] = records
 
-    def run(self, int64_t budget=1 << 24) -> tuple:
+    def run(self, int64_t budget=1 << 24):
         """Runs up to `budget` accesses. Returns (reason, thread id): see EXIT_REASONS. Releases the GIL."""
         cdef machine_t *m = &self.m
         m.budget = budget
@@ -368,7 +376,7 @@ cdef class Engine:
             sched_run(m)
         return EXIT_REASONS[m.exit_reason], m.exit_thread
 
-    def kill(self, int thread, bint oom=True) -> None:
+    def kill(self, int thread, bint oom=True):
         """SIGKILL: the task gives up what it waits for and exits when it next runs."""
         cdef machine_t *m = &self.m
         cdef thread_t *t = m.threads[thread]
@@ -382,11 +390,11 @@ cdef class Engine:
             log_event(m, EV_OOM_KILL, t.id, m.mms[t.owner].rss_anon + m.mms[t.owner].rss_file)
         sched_wake(m, t)
 
-    def sample(self) -> None:
+    def sample(self):
         """Appends a row to the time line now."""
         take_sample(&self.m)
 
-    def verify(self) -> None:
+    def verify(self):
         """Checks every invariant of every room. Raises AssertionError. Slow: walks all memory."""
         machine_verify(&self.m)
         sched_verify(&self.m)
@@ -394,38 +402,38 @@ cdef class Engine:
     # ---- looking ------------------------------------------------------------------------------------
 
     @property
-    def now(self) -> int:
+    def now(self):
         """Simulated time, ns: of the CPU that ran last."""
         return self.m.now
 
     @property
-    def fault_page(self) -> int:
+    def fault_page(self):
         return self.m.fault_vpn
 
     @property
-    def oom_nodes(self) -> list:
+    def oom_nodes(self):
         """Nodes the allocation that ran out was confined to by a memory policy; empty: none."""
         return [i for i in range(self.m.nr_nodes) if (self.m.oom_nodemask >> i) & 1]
 
     @property
-    def total_pages(self) -> int:
+    def total_pages(self):
         return self.m.totalram
 
     @property
-    def min_free_kbytes(self) -> int:
+    def min_free_kbytes(self):
         return self.m.min_free_kbytes
 
-    def events_count(self) -> dict:
+    def events_count(self):
         """All event counters by their /proc/vmstat names."""
         return {name: self.m.vm.events[i] for i, name in enumerate(EVENT_NAMES)}
 
-    def node_stats(self, int nid=-1) -> dict:
+    def node_stats(self, int nid=-1):
         """Levels of one node, or summed over all (-1)."""
         if nid >= 0:
             return {name: self.m.nodes[nid].stat[i] for i, name in enumerate(NODE_STAT_NAMES)}
         return {name: global_node_stat(&self.m, i) for i, name in enumerate(NODE_STAT_NAMES)}
 
-    def zones(self) -> list:
+    def zones(self):
         """One dict per populated zone: counts in pages, marks, reserves, free blocks by order, NUMA counters."""
         cdef machine_t *m = &self.m
         cdef zone_t *z
@@ -448,7 +456,7 @@ cdef class Engine:
             })
         return out
 
-    def nodes(self) -> list:
+    def nodes(self):
         cdef node_t *n
         out = []
         for i in range(self.m.nr_nodes):
@@ -459,7 +467,7 @@ cdef class Engine:
                         "fallback": [n.fallback[j] for j in range(n.nr_fallback)]})
         return out
 
-    def swap(self) -> dict:
+    def swap(self):
         """Slots in total, free (as meminfo shows them) and per area."""
         cdef machine_t *m = &self.m
         return {"total": m.swap.total, "free": m.swap.nr_free,
@@ -467,12 +475,12 @@ cdef class Engine:
                            "priority": m.swap.areas[i].prio, "device": m.swap.areas[i].disk}
                           for i in range(m.swap.nr_areas)]}
 
-    def devices(self) -> list:
+    def devices(self):
         cdef machine_t *m = &self.m
         return [{"reads": m.devs[i].ios[0], "writes": m.devs[i].ios[1], "read_pages": m.devs[i].pages[0],
                  "write_pages": m.devs[i].pages[1], "busy_ns": m.devs[i].busy_ns} for i in range(m.nr_devs)]
 
-    def task(self, int thread) -> dict:
+    def task(self, int thread):
         """State, counters, stalls (ns by cause) and memory (pages) of one task."""
         cdef machine_t *m = &self.m
         cdef thread_t *t = m.threads[thread]
@@ -488,7 +496,7 @@ cdef class Engine:
             "locked_vm": mm.locked_vm, "hiwater_rss": mm.hiwater_rss, "started": t.state != TH_BLOCKED or t.cpu_ns > 0,
         }
 
-    def tasks_alive(self) -> list:
+    def tasks_alive(self):
         """Thread ids of the tasks that have not exited."""
         cdef machine_t *m = &self.m
         return [i for i in range(1, m.nr_threads + 1)
@@ -505,7 +513,7 @@ cdef class Engine:
         hits = t.local_hits + t.remote_hits
         return hist, [t.latency_sum[i] for i in range(NR_LATENCIES)], hits
 
-    def psi(self) -> dict:
+    def psi(self):
         """Totals in ns and averages in percent (10, 60, 300 s) of io, memory and cpu."""
         cdef machine_t *m = &self.m
         psi_update_averages(&m.psi, m.now)
@@ -534,7 +542,7 @@ cdef class Engine:
             memcpy(&view[0], self.m.events, self.m.nr_events * sizeof(event_t))
         return out, self.m.dropped_events
 
-    def thresholds(self) -> dict:
+    def thresholds(self):
         return {"dirty": self.m.wb.thresh, "background": self.m.wb.bg_thresh, "limit": self.m.wb.dirty_limit}
 
 

@@ -2,13 +2,9 @@
 from .machine cimport machine_t
 from .node cimport node_t
 from .shrink cimport scan_control_t
-from .types cimport int64_t, uint64_t
+from .types cimport int64_t
 from .zonelist cimport zonelist_t
 
-cdef void get_scan_count(machine_t *m, node_t *n, scan_control_t *sc, int64_t *nr) noexcept nogil
-cdef void scan_fractions(int64_t swappiness, uint64_t anon_cost, uint64_t file_cost, uint64_t *ap,
-                         uint64_t *fp) noexcept nogil
-cdef void stop_rule(const int64_t *targets, int64_t *nr) noexcept nogil
 cdef void shrink_node(machine_t *m, node_t *n, scan_control_t *sc) noexcept nogil
 cdef int64_t try_to_free_pages(machine_t *m, const zonelist_t *zl, int order, int zone_idx) noexcept nogil
 cdef bint pgdat_balanced(machine_t *m, node_t *n, int order, int highest_zoneidx) noexcept nogil

@@ -1,5 +1,5 @@
 # Pool of objects that are smaller than a page (mm/zsmalloc.c): size classes, zspages, handles.
-from .types cimport PAGE_SIZE, pfn_t, uint8_t, uint16_t, uint32_t, uint64_t
+from .types cimport KERNEL_6_12, PAGE_SIZE, pfn_t, uint8_t, uint16_t, uint32_t, uint64_t
 from .zpool cimport zhandle_t, zplace_t, zpool_frames_t, zpool_ops_t, zpool_t
 
 cdef enum:
@@ -94,3 +94,24 @@ cdef inline uint32_t zs_size_of(const zs_pool_t *p, zhandle_t handle) noexcept n
 cdef inline uint64_t zs_can_compact(const zs_class_t *c) noexcept nogil:
     # frames that moving objects together would free
     return (c.objs_allocated - c.objs_inuse) // c.objs * c.chain
+
+
+cdef inline uint32_t pages_per_zspage(int kernel, uint32_t size, uint32_t chain_size) noexcept nogil:
+    # how many frames to join so that slots of `size` bytes leave little over
+    cdef uint32_t i, waste, used_percent
+    cdef uint32_t best = 1, best_waste = PAGE_SIZE, best_used = 0
+    if kernel < KERNEL_6_12:
+        for i in range(1, chain_size + 1):
+            used_percent = (i * PAGE_SIZE - i * PAGE_SIZE % size) * 100 // (i * PAGE_SIZE)
+            if used_percent > best_used:
+                best_used = used_percent
+                best = i
+        return best
+    if size & (size - 1) == 0:
+        return 1
+    for i in range(1, chain_size + 1):
+        waste = i * PAGE_SIZE % size
+        if waste < best_waste:
+            best_waste = waste
+            best = i
+    return best

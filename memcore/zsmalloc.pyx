@@ -21,6 +21,7 @@ when it is made.  The order in which slots are given out is the kernel's.
 """
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
+from posix.stdlib cimport posix_memalign
 
 from .debug cimport MM_BUG_ON, mm_host_oom, mm_likely, mm_unlikely
 from .types cimport KERNEL_6_12, MM_ENOMEM, MM_ENOSPC, MM_OK
@@ -28,9 +29,6 @@ from .types cimport KERNEL_6_12, MM_ENOMEM, MM_ENOSPC, MM_OK
 cdef extern from *:
     int clz "__builtin_clz"(unsigned int x) nogil
     int ctz "__builtin_ctz"(unsigned int x) nogil
-
-cdef extern from "<stdlib.h>" nogil:
-    int posix_memalign(void **out, size_t alignment, size_t size)
 
 cdef enum:                       # fullness groups of 6.1
     ZS_ALMOST_EMPTY = 1
@@ -40,27 +38,6 @@ cdef enum:                       # fullness groups of 6.1
 
 
 # ---- size classes -----------------------------------------------------------------------------------------
-
-cdef uint32_t pages_per_zspage(int kernel, uint32_t size, uint32_t chain_size) noexcept nogil:
-    """How many frames to join so that slots of `size` bytes leave little over."""
-    cdef uint32_t i, waste, used_percent
-    cdef uint32_t best = 1, best_waste = PAGE_SIZE, best_used = 0
-    if kernel < KERNEL_6_12:
-        for i in range(1, chain_size + 1):
-            used_percent = (i * PAGE_SIZE - i * PAGE_SIZE % size) * 100 // (i * PAGE_SIZE)
-            if used_percent > best_used:
-                best_used = used_percent
-                best = i
-        return best
-    if size & (size - 1) == 0:
-        return 1
-    for i in range(1, chain_size + 1):
-        waste = i * PAGE_SIZE % size
-        if waste < best_waste:
-            best_waste = waste
-            best = i
-    return best
-
 
 cdef void build_classes(zs_pool_t *p, int kernel) noexcept nogil:
     """From the largest size down; a size that packs like the one above it shares its class."""

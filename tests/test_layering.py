@@ -16,7 +16,7 @@ PYMEM = ROOT / "pymem"
 
 # A module cimports only from a strictly lower level; modules of one level are strangers.
 MEMCORE_LEVELS = [
-    "types debug",  # 0
+    "types debug hostmem",  # 0
     "vmstat page pte params clock coro records zonelist zpool",  # 1
     "list watermark pagetable filemap memcg swapfile zsmalloc zbud blkdev psi thread mempolicy",  # 2
     "buddy lruvec mm",  # 3
@@ -26,22 +26,18 @@ MEMCORE_LEVELS = [
     "slab migrate writeback zswap",  # 7
     "pageout",  # 8
     "shrink",  # 9
-    "vmscan mglru",  # 10
-    "page_alloc",  # 11
-    "numa oom readahead",  # 12
-    "fault",  # 13
-    "mmap",  # 14
-    "task",  # 15
-    "sched",  # 16
-    "engine observe compressed_pool _testing",  # 17
+    "scan_count",  # 10
+    "vmscan mglru",  # 11
+    "page_alloc",  # 12
+    "numa oom readahead",  # 13
+    "fault",  # 14
+    "mmap",  # 15
+    "task",  # 16
+    "sched",  # 17
+    "engine observe compressed_pool _testing",  # 18
 ]
 # The only level where Python objects, memoryviews and exceptions meet the engine.
 DOOR_LEVEL = len(MEMCORE_LEVELS) - 1
-
-# The replay wing: policies are strangers to each other, and of the engine they see the headers below level 2.
-REPLAY_LEVELS = {"base": 0, "engine": 2}
-REPLAY_POLICY_LEVEL = 1
-REPLAY_SEES_BELOW = 2
 
 # A row imports only from lower rows and from itself.  `pymem/__init__.py` is above all of them.
 PYMEM_ROWS = [
@@ -97,7 +93,7 @@ def cimported(path: Path) -> set[str]:
             dots, module, names = match.groups()
             base = package[: len(package) - len(dots) + 1] if dots else ()
             target = [*base, *filter(None, module.split("."))]
-            if tuple(target) in {("memcore",), ("memcore", "replay")}:  # `from . cimport page, pte as p`
+            if tuple(target) == ("memcore",):  # `from . cimport page, pte as p`
                 modules = [name.split()[0] for name in re.sub(r"[()]", "", names).split(",") if name.strip()]
                 found |= {".".join([*target, module]) for module in modules}
             else:
@@ -186,22 +182,6 @@ def test_below_the_door_there_is_no_python(path):
 def test_memcore_has_no_python_modules():
     modules = {path.name for path in MEMCORE.rglob("*.py")}
     assert modules <= {"__init__.py"}, f"Python belongs into pymem, not memcore: {sorted(modules)}"
-
-
-@pytest.mark.parametrize("path", engine_files(MEMCORE / "replay", ".pyx", ".pxd"), ids=lambda p: p.name)
-def test_replay_policies_are_strangers(path):
-    own = REPLAY_LEVELS.get(path.stem, REPLAY_POLICY_LEVEL)
-    for target in cimported(path):
-        parts = target.split(".")
-        if parts[0] != "memcore":
-            continue
-        if parts[1] == "replay":
-            level = REPLAY_LEVELS.get(parts[2], REPLAY_POLICY_LEVEL)
-            assert parts[2] == path.stem or level < own, f"replay/{path.name} cimports replay/{parts[2]}"
-        else:
-            level = memcore_level(parts[1])
-            assert level is not None, f"replay/{path.name} cimports {target}, which has no level"
-            assert level < REPLAY_SEES_BELOW, f"replay/{path.name} reaches into the engine: {target}"
 
 
 # ---- Python -----------------------------------------------------------------------------------------------

@@ -62,7 +62,7 @@ def main() -> None:
     parser.add_argument("--no-memory", action="store_true", help="leave out the machines of 16 GiB and 1 TiB")
     options = parser.parse_args()
     print(f"{options.accesses} accesses, Zipf(0.9), {c.WRITES:.0%} stores, {options.pages} pages")
-    print("ns per access, and the ratio of engine to bare loop; * marks the loop that does the same kind of work")
+    print("ns per access, and engine by bare loop; * marks the loop that does the same kind of work")
     print(f"{'':14}{'engine':>10}{'M/s':>10}{'page table':>12}{'ratio':>8} {'CLOCK':>10}{'ratio':>8}")
     table = c.cases(options.accesses, options.pages)
     for case in table:

@@ -47,7 +47,8 @@ def machine(frames: int, swap: int = 0, cpus: int = 1) -> Engine:
     """One node with one zone of `frames` usable frames, and swap of so many slots on the fastest device."""
     managed = frames + KERNEL_PAGES
     zone = {
-        "idx": NORMAL, "start_pfn": 1, "spanned": managed, "present": managed, "managed": managed, "free": frames,
+        "idx": NORMAL, "start_pfn": 1, "spanned": managed, "present": managed, "managed": managed,
+        "free": frames,
     }  # fmt: skip
     node = {"cpus": cpus, "distance": [10], "access_ns": [90], "zones": [zone]}
     swaps = [{"slots": swap, "priority": None, "device": 0}] if swap else []

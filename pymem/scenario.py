@@ -168,7 +168,7 @@ class Scenario:
 
     def policy(self) -> oom.Policy:
         """The OOM policy object."""
-        return oom.by_name(self.oom_policy) if isinstance(self.oom_policy, str) else self.oom_policy
+        return oom.by_name(self.oom_policy)
 
     def cost_ns(self) -> dict[str, int]:
         """The cost model in ns, defaults filled in."""

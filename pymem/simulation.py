@@ -208,8 +208,8 @@ class Simulation:
         choice = None if resolved["panic_on_oom"] else policy.choose(facts)
         scores = policy.scores(facts)
         report = oom.oom_report(
-            facts, choice, meminfo=self.meminfo(), zones=self.engine.zones(), node_stats=self.engine.node_stats(),
-            swap=self.engine.swap(),
+            facts, choice, asker=(self.tasks[thread].name, self.tasks[thread].oom_score_adj),
+            node_stats=self.engine.node_stats(), zones=self.engine.zones(), swap=self.engine.swap(),
         )  # fmt: skip
         names = [str(name) for name in facts.name]
         self.oom_kills.append(
@@ -234,7 +234,10 @@ class Simulation:
     def meminfo(self) -> dict[str, int]:
         """``/proc/meminfo`` now, in KiB."""
         e = self.engine
-        return procfs.meminfo(e.node_stats(), e.zones(), e.swap(), total_pages=e.total_pages, thresholds=e.thresholds())
+        reserve = sum(min(z["managed"], z["high"] + max(z["protection"])) for z in e.zones())
+        return procfs.meminfo(
+            e.node_stats(), e.zones(), e.swap(), total_pages=e.total_pages, reserve_pages=reserve
+        )
 
     def vmstat(self) -> dict[str, int]:
         """``/proc/vmstat`` now."""

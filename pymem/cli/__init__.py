@@ -28,7 +28,7 @@ def main() -> None:
 def _app():  # type: ignore[no-untyped-def]  # typer is imported only when the command runs
     import typer
 
-    from pymem.cli import compressibility, run, tunables, validate
+    from pymem.cli import compressibility, run, tunables
 
     app = typer.Typer(
         name="pymem", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -45,6 +45,5 @@ def _app():  # type: ignore[no-untyped-def]  # typer is imported only when the c
 
     app.command("run")(run.command)
     app.command("tunables")(tunables.command)
-    app.command("validate")(validate.command)
     app.command("compressibility")(compressibility.command)
     return app

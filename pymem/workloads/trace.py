@@ -205,9 +205,9 @@ class Recorded(Workload):
         return folder / f"{name}.pmt"
 
     def _open(self) -> Any:
+        path = self.file()
         from pymem.traces.store import TraceFile
 
-        path = self.file()
         try:
             return TraceFile(path)
         except OSError as error:

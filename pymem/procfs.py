@@ -1,0 +1,131 @@
+"""The text that Linux prints under ``/proc``, from the figures of the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+ZONE_NAMES = ("DMA", "DMA32", "Normal", "Movable")
+LRU_NAMES = ("inactive_anon", "active_anon", "inactive_file", "active_file", "unevictable")
+SWAP_UNITS = 4  # KiB of a page
+
+# What /proc/vmstat of 6.12 shows, in its order; names that the engine does not count are left out of the output.
+_ORDER = """
+nr_free_pages nr_zone_inactive_anon nr_zone_active_anon nr_zone_inactive_file nr_zone_active_file
+nr_zone_unevictable nr_zone_write_pending nr_mlock nr_zspages numa_hit numa_miss numa_foreign numa_interleave
+numa_local numa_other nr_inactive_anon nr_active_anon nr_inactive_file nr_active_file nr_unevictable
+nr_slab_reclaimable nr_slab_unreclaimable nr_isolated_anon nr_isolated_file workingset_nodes
+workingset_refault_anon workingset_refault_file workingset_activate_anon workingset_activate_file
+workingset_restore_anon workingset_restore_file workingset_nodereclaim nr_anon_pages nr_mapped nr_file_pages
+nr_dirty nr_writeback nr_shmem nr_vmscan_write nr_vmscan_immediate_reclaim nr_dirtied nr_written
+nr_throttled_written nr_kernel_stack nr_page_table_pages nr_swapcached pgpromote_success pgpromote_candidate
+pgdemote_kswapd pgdemote_direct nr_dirty_threshold nr_dirty_background_threshold pgpgin pgpgout pswpin pswpout
+pgalloc_dma pgalloc_dma32 pgalloc_normal pgalloc_movable allocstall_dma allocstall_dma32 allocstall_normal
+allocstall_movable pgskip_dma pgskip_dma32 pgskip_normal pgskip_movable pgfree pgactivate pgdeactivate
+pglazyfree pgfault pgmajfault pglazyfreed pgrefill pgreuse pgsteal_kswapd pgsteal_direct pgscan_kswapd
+pgscan_direct pgscan_direct_throttle pgscan_anon pgscan_file pgsteal_anon pgsteal_file zone_reclaim_success
+zone_reclaim_failed pginodesteal slabs_scanned kswapd_inodesteal kswapd_low_wmark_hit_quickly
+kswapd_high_wmark_hit_quickly pageoutrun pgrotated drop_pagecache drop_slab oom_kill numa_pte_updates
+numa_hint_faults numa_hint_faults_local numa_pages_migrated pgmigrate_success pgmigrate_fail
+unevictable_pgs_culled unevictable_pgs_rescued unevictable_pgs_mlocked unevictable_pgs_munlocked swap_ra
+swap_ra_hit swpin_zero swpout_zero zswpin zswpout zswpwb
+""".split()
+_NOT_IN_61 = ("zone_reclaim_success", "swpin_zero", "swpout_zero", "zswpwb")
+
+
+def vmstat(
+    events: Mapping[str, int], node_stats: Mapping[str, int], zones: Sequence[Mapping[str, Any]], *,
+    thresholds: Mapping[str, int], kernel: str = "6.12",
+) -> dict[str, int]:  # fmt: skip
+    """``/proc/vmstat`` by name, in the kernel's order; only what is simulated."""
+    values = dict(node_stats)
+    values.update(events)
+    values["nr_free_pages"] = sum(z["free"] for z in zones)
+    for i, name in enumerate(LRU_NAMES):
+        values[f"nr_zone_{name}"] = sum(z["lru"][i] for z in zones)
+    values["nr_zone_write_pending"] = sum(z["write_pending"] for z in zones)
+    for name in ("numa_hit", "numa_miss", "numa_foreign", "numa_interleave", "numa_local", "numa_other"):
+        values[name] = sum(z["stat"][name] for z in zones)
+    values["nr_dirty_threshold"] = thresholds["dirty"]
+    values["nr_dirty_background_threshold"] = thresholds["background"]
+    left_out = _NOT_IN_61 if kernel == "6.1" else ()
+    return {name: values[name] for name in _ORDER if name in values and name not in left_out}
+
+
+def meminfo(
+    node_stats: Mapping[str, int], zones: Sequence[Mapping[str, Any]], swap: Mapping[str, Any], *,
+    total_pages: int, reserve_pages: int = 0,
+) -> dict[str, int]:  # fmt: skip
+    """``/proc/meminfo`` by field in KiB, in the kernel's order.
+
+    `reserve_pages` is the kernel's totalreserve_pages, which MemAvailable leaves out.
+    """
+    n = node_stats
+    free = sum(z["free"] for z in zones)
+    low = sum(z["low"] for z in zones)
+    cache = n["nr_active_file"] + n["nr_inactive_file"]
+    slab = n["nr_slab_reclaimable"]
+    available = free - reserve_pages + cache - min(cache // 2, low) + slab - min(slab // 2, low)
+    cached = max(n["nr_file_pages"] - n["nr_swapcached"], 0)
+    pages = {
+        "MemTotal": total_pages, "MemFree": free, "MemAvailable": max(available, 0), "Buffers": 0, "Cached": cached,
+        "SwapCached": n["nr_swapcached"],
+        "Active": n["nr_active_anon"] + n["nr_active_file"],
+        "Inactive": n["nr_inactive_anon"] + n["nr_inactive_file"],
+        "Active(anon)": n["nr_active_anon"], "Inactive(anon)": n["nr_inactive_anon"],
+        "Active(file)": n["nr_active_file"], "Inactive(file)": n["nr_inactive_file"],
+        "Unevictable": n["nr_unevictable"], "Mlocked": n["nr_mlock"],
+        "SwapTotal": swap["total"], "SwapFree": swap["free"], "Zswap": n["nr_zspages"], "Zswapped": 0,
+        "Dirty": n["nr_dirty"], "Writeback": n["nr_writeback"], "AnonPages": n["nr_anon_pages"],
+        "Mapped": n["nr_mapped"], "Shmem": n["nr_shmem"], "KReclaimable": slab,
+        "Slab": slab + n["nr_slab_unreclaimable"], "SReclaimable": slab,
+        "SUnreclaim": n["nr_slab_unreclaimable"],
+    }  # fmt: skip
+    out = {name: value * SWAP_UNITS for name, value in pages.items()}
+    out["KernelStack"] = n["nr_kernel_stack"]
+    out["PageTables"] = n["nr_page_table_pages"] * SWAP_UNITS
+    out["CommitLimit"] = (total_pages // 2 + swap["total"]) * SWAP_UNITS
+    return out
+
+
+def vmstat_text(values: Mapping[str, int]) -> str:
+    """As the kernel prints it, its constant last line included."""
+    return "".join(f"{name} {value}\n" for name, value in values.items()) + "nr_unstable 0\n"
+
+
+def meminfo_text(values: Mapping[str, int]) -> str:
+    """As the kernel prints it: label of 16 characters, value right-aligned in 8."""
+    return "".join(f"{name + ':':<16}{value:8d} kB\n" for name, value in values.items())
+
+
+def zoneinfo_text(zones: Sequence[Mapping[str, Any]]) -> str:
+    """As the kernel prints it, populated zones only and without the per-node statistics."""
+    lines = []
+    for z in zones:
+        lines.append(f"Node {z['node']}, zone {ZONE_NAMES[z['idx']]:>8}")
+        lines.append(f"  pages free     {z['free']}")
+        lines += [
+            f"        {name:<8} {z[name]}"
+            for name in ("boost", "min", "low", "high", "promo", "spanned", "present", "managed")
+        ]
+        lines.append(f"        protection: ({', '.join(map(str, z['protection']))})")
+        lines.append(f"      nr_free_pages {z['free']}")
+        lines += [f"      nr_zone_{name} {count}" for name, count in zip(LRU_NAMES, z["lru"], strict=True)]
+        lines.append(f"      nr_zone_write_pending {z['write_pending']}")
+        lines += [f"      {name} {count}" for name, count in z["stat"].items()]
+        lines.append("  pagesets")
+        for cpu, pcp in enumerate(z["pcp"]):
+            lines += [f"    cpu: {cpu}", f"              count: {pcp['count']}", f"              high:  {pcp['high']}",
+                      f"              batch: {pcp['batch']}"]  # fmt: skip
+        lines.append(f"  start_pfn:           {z['start_pfn']}")
+    return "\n".join(lines) + "\n"
+
+
+def pressure_text(psi: Mapping[str, Mapping[str, Any]], kind: str) -> str:
+    """``/proc/pressure/KIND``: averages in percent, totals in µs."""
+    lines = []
+    for degree in ("some", "full"):
+        row = psi.get(f"{kind}_{degree}", {"avg": (0.0, 0.0, 0.0), "total": 0})
+        a, b, c = row["avg"]
+        lines.append(f"{degree} avg10={a:.2f} avg60={b:.2f} avg300={c:.2f} total={row['total'] // 1000}")
+    return "\n".join(lines) + "\n"

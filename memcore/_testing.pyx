@@ -17,6 +17,7 @@ from .writeback cimport dirty_pos_ratio
 
 # ---- formulas -------------------------------------------------------------------------------------------
 
+
 def py_isqrt(int64_t x):
     return isqrt(x)
 

@@ -34,8 +34,6 @@ cdef int zone_init(zone_t *z, nid_t nid, int idx, int zid, int64_t start_pfn, in
     return 0
 
 
-
-
 cdef int zone_init_pcp(zone_t *z, int node_cpus, int64_t high_fraction, bint v612) except -1:
     """Sizes the per-CPU lists (zone_set_pageset_high_and_batch) once the watermarks are known.
 

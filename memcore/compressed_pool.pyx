@@ -270,8 +270,8 @@ cdef class _Pool:
 cdef uint64_t churn_loop(zpool_t *pool, const uint16_t *sizes, zhandle_t *live, uint64_t n, uint64_t cycles,
                          uint64_t seed) noexcept nogil:
     cdef rng_t rng = rng_t(state=seed)
-    cdef uint64_t k, z, i, stored = 0
-    for k in range(cycles):
+    cdef uint64_t _, z, i, stored = 0
+    for _ in range(cycles):
         z = rng_next(&rng)
         i = (z >> 32) * n >> 32
         pool.ops.release(pool, live[i])

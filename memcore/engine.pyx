@@ -119,7 +119,7 @@ cdef class Engine:
         cdef zone_t *z
         cdef int32_t[MAX_NODES] load
         cdef int i, j
-        cdef int64_t end, pinned, k
+        cdef int64_t end, pinned
         memset(load, 0, sizeof(load))
         for i, spec in enumerate(nodes):
             n = &m.nodes[i]

@@ -193,7 +193,7 @@ cdef int verify_lists(machine_t *m) except -1:
 cdef int verify_frames(machine_t *m) except -1:
     """Every managed frame is exactly one of: free, in a per-CPU list, on the LRU, kernel, in flight."""
     cdef int i, c
-    cdef int64_t pcp, lru, kernel, flight = 0, total
+    cdef int64_t pcp, kernel, flight = 0, total
     cdef uint64_t pfn
     cdef page_t *p
     cdef int64_t all_pcp = 0, all_lru = 0, all_free = 0
@@ -231,7 +231,7 @@ cdef int verify_mms(machine_t *m) except -1:
     cdef int i
     cdef uint64_t v
     cdef mm_t *mm
-    cdef int64_t anon, filep, swapped, all_anon = 0
+    cdef int64_t anon, filep, swapped
     cdef uint64_t pte
     cdef page_t *p
     for i in range(1, m.nr_mms + 1):

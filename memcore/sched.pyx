@@ -34,7 +34,7 @@ cdef enum:
     TIMER_SAMPLE = 1
     TIMER_PSI = 2
     WAKEUP_BONUS = 3000000       # a waking thread gets at most this much (ns) of virtual time for free
-    WAKEUP_GRANULARITY = 1000000 # and runs at once if it is this far behind the running one
+    WAKEUP_GRANULARITY = 1000000  # and runs at once if it is this far behind the running one
 
 cdef ns_t NEVER = <ns_t> 1 << 62
 
@@ -536,7 +536,6 @@ cdef void sched_run(machine_t *m) noexcept nogil:
 cdef int sched_verify(machine_t *m) except -1:
     """Each thread is where its state says; the timer heap is a heap. Raises AssertionError."""
     cdef int i, at, queued
-    cdef thread_t *t
     for i in range(m.nr_cpus):
         if m.cpus[i].curr and m.threads[m.cpus[i].curr].state != TH_RUNNING:
             raise AssertionError(f"CPU {i} runs thread {m.cpus[i].curr}, which is not running")

@@ -75,17 +75,17 @@ cdef int isolate_lru_pages(machine_t *m, node_t *n, int lru, int64_t nr_to_scan,
                            int64_t *nr_scanned) noexcept nogil:
     """Takes up to nr_to_scan (<= 32) pages off the tail. Pages of zones too high to help are passed over:
     they count as scanned but not against nr_to_scan, and go to the head of the list afterwards."""
-    cdef lru_list_t *l = &n.lruvec.lists[lru]
+    cdef lru_list_t *src = &n.lruvec.lists[lru]
     cdef int64_t scan = 0, total = 0, skipped = 0
     cdef int taken = 0
-    cdef uint32_t left = l.count
+    cdef uint32_t left = src.count
     cdef pfn_t pfn
     cdef page_t *p
     cdef zone_t *z
-    prefetch_ahead(m, l)
+    prefetch_ahead(m, src)
     while scan < nr_to_scan and left:
         left -= 1
-        pfn = lru_list_pop_tail(l)
+        pfn = lru_list_pop_tail(src)
         MM_BUG_ON(pfn == 0)
         p = &m.frames[pfn]
         z = &m.zones[p.zone]

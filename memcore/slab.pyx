@@ -71,7 +71,7 @@ cdef void xa_nodes_change(machine_t *m, int by) noexcept nogil:
 
 cdef int64_t shrink_slab(machine_t *m, int nid, int priority, int64_t *scanned) noexcept nogil:
     """do_shrink_slab over the dentry and inode pool of node 0; returns pages freed, adds objects scanned."""
-    cdef int64_t freeable, delta, total, n, pages, i
+    cdef int64_t freeable, delta, total, n, pages, _
     if nid != 0 or m.slab_freeable <= 0:
         return 0
     freeable = m.slab_freeable * OBJECTS_PER_PAGE * m.p.vfs_cache_pressure // 100
@@ -86,7 +86,7 @@ cdef int64_t shrink_slab(machine_t *m, int nid, int priority, int64_t *scanned) 
     count(m, SLABS_SCANNED, n)
     scanned[0] += n
     pages = min(n // OBJECTS_PER_PAGE, m.slab_freeable)
-    for i in range(pages):
+    for _ in range(pages):
         m.slab_freeable -= 1
         m.frames[m.slab_pool + m.slab_freeable].flags = 0
         m.nodes[nid].stat[NR_SLAB_RECLAIMABLE] -= 1

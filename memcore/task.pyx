@@ -139,7 +139,7 @@ cdef bint run_narrow(machine_t *m, thread_t *t, mm_t *mm) noexcept nogil:
 cdef bint run_narrow_numa(machine_t *m, thread_t *t, mm_t *mm) noexcept nogil:
     """uint32 records on a machine with several nodes: each hit costs what its node costs."""
     cdef const uint32_t *rec = <const uint32_t *> t.chunk
-    cdef ns_t cost, now
+    cdef ns_t now
     cdef ns_t *costs
     cdef uint64_t i = t.pos, hits, remote
     cdef uint64_t end = t.chunk_len

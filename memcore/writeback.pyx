@@ -62,8 +62,8 @@ cdef void write_file_page(machine_t *m, filemap_t *f, pfn_t pfn) noexcept nogil:
     start_page_writeback(m, pfn)
     count(m, PGPGOUT, 4)
     m.wbs[f.disk].written += 1
-    note_io(m, blk_submit(&m.devs[f.disk], IO_WRITE, IO_PAGE_WRITE, pfn, ((<uint64_t> f.id) << 40) + m.frames[pfn].index,
-               m.now))
+    note_io(m, blk_submit(&m.devs[f.disk], IO_WRITE, IO_PAGE_WRITE, pfn,
+                          ((<uint64_t> f.id) << 40) + m.frames[pfn].index, m.now))
 
 
 cdef void wait_for_queue(machine_t *m, int dev, int cause) noexcept nogil:

@@ -1,7 +1,8 @@
 """pymem: what will this machine do under memory pressure, and why?
 
 >>> import pymem
->>> result = pymem.simulate(pymem.Scenario(tasks=[pymem.Task("app", pymem.workloads.Uniform("64MiB", accesses=10_000))]))
+>>> work = pymem.workloads.Uniform("64MiB", accesses=10_000)
+>>> result = pymem.simulate(pymem.Scenario(tasks=[pymem.Task("app", work)]))
 >>> result.status
 'complete'
 

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pymem.compressed_pool import PoolModel
 from pymem.codecs import available, get
 from pymem.codecs.base import PAGE_SIZE, Codec, CodecError
+from pymem.compressed_pool import PoolModel
 from pymem.content.base import SAME_FILLED, ZERO_FILLED, flags_of
 from pymem.content.sources import sample_indices
 from pymem.errors import PymemError

@@ -66,7 +66,7 @@ class OomFacts:
     @property
     def killable(self) -> NDArray[np.bool_]:
         """Not protected by ``oom_score_adj`` -1000."""
-        return self.oom_score_adj != ADJ_MIN
+        return np.asarray(self.oom_score_adj != ADJ_MIN)
 
 
 def facts_from(
@@ -293,7 +293,8 @@ def oom_report(
         f"{sum(z['present'] for z in zones)} pages RAM",
         f"{sum(z['present'] - z['managed'] for z in zones)} pages reserved",
         "Tasks state (memory values in pages):",
-        "[  pid  ]   uid  tgid total_vm      rss rss_anon rss_file rss_shmem pgtables_bytes swapents oom_score_adj name",
+        "[  pid  ]   uid  tgid total_vm      rss rss_anon rss_file rss_shmem pgtables_bytes swapents "
+        "oom_score_adj name",
     ]
     f = facts
     for i in range(len(f.pid)):

@@ -35,8 +35,8 @@ def describe(value: Any) -> Any:
         return value
     if isinstance(value, np.generic):
         return value.item()
-    own = {k: describe(v) for k, v in sorted(vars(value).items()) if not k.startswith("_")} if hasattr(value, "__dict__") else {}
-    return {"type": type(value).__name__, **own}
+    own = sorted(getattr(value, "__dict__", {}).items())
+    return {"type": type(value).__name__, **{k: describe(v) for k, v in own if not k.startswith("_")}}
 
 
 def provenance(scenario: Any) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -184,7 +185,7 @@ class Result:
         """The events of one kind."""
         if kind not in self.event_kinds:
             raise KeyError(f"{kind!r}; event kinds are {', '.join(self.event_kinds)}")
-        return self.events[self.events["kind"] == self.event_kinds.index(kind)]
+        return np.asarray(self.events[self.events["kind"] == self.event_kinds.index(kind)])
 
     def to_dict(self) -> dict[str, Any]:
         """All but the time line and the events, as JSON takes it. The host's own time is left out."""
@@ -242,11 +243,9 @@ class Result:
         (folder / "proc" / "zoneinfo").write_text(self.zoneinfo, encoding="utf-8")
         for kind in ("memory", "io", "cpu"):
             (folder / "proc" / "pressure" / kind).write_text(procfs.pressure_text(self.psi, kind), encoding="utf-8")
-        np.savez_compressed(folder / "timeline.npz", **self.timeline.columns)
-        try:
+        np.savez_compressed(folder / "timeline.npz", **self.timeline.columns)  # type: ignore[arg-type]
+        with contextlib.suppress(ImportError):  # an extra
             self.timeline.to_parquet(folder / "timeline.parquet")
-        except ImportError:
-            pass
         lines = ["time_ns,event,who,value"]
         lines += [f"{e['time']},{self.event_kinds[e['kind']]},{e['who']},{e['value']}" for e in self.events]
         (folder / "events.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -204,7 +204,8 @@ class Scenario:
             elif key in ("memory", "machine.memory", "cpus", "machine.cpus"):
                 name = key.removeprefix("machine.")
                 number = _integer(key, value) if name == "cpus" else value
-                changed = replace(changed, machine=replace(changed.machine, **{name: number}))
+                machine = replace(changed.machine, **{name: number})  # type: ignore[arg-type]
+                changed = replace(changed, machine=machine)
             elif key == "seed":
                 changed = replace(changed, seed=_integer(key, value))
             elif key in ("kernel", "sample_interval", "time_limit", "oom_policy", "name"):

@@ -266,7 +266,7 @@ class Simulation:
 
     def _task(self, thread: int, task: Task) -> TaskResult:
         facts = self.engine.task(thread)
-        counts, sums, hits = self.engine.latency(thread)
+        counts, sums, _ = self.engine.latency(thread)
         edges = bucket_edges(counts.shape[1])
         latency = {kind: Latency(counts[i], edges, int(sums[i])) for i, kind in enumerate(door.LATENCY_KINDS) if i}
         kept = ("pid", "accesses", "writes", "min_flt", "maj_flt", "cpu_ns", "start_ns", "oom_score_adj", "rss_anon",

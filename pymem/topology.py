@@ -250,9 +250,8 @@ class Machine:
 
     def _boot(self, zones: list[Zone], total: int) -> list[Zone]:
         """Node 0 with the kernel's own memory taken from its largest zone."""
-        kernel = (
-            min(total // 32, 16384) if self.boot.kernel is None else parse_pages(self.boot.kernel, "machine.boot.kernel")
-        )
+        given = self.boot.kernel
+        kernel = min(total // 32, 16384) if given is None else parse_pages(given, "machine.boot.kernel")
         held = kernel + sum(self.slab().values())
         largest = max(range(len(zones)), key=lambda i: zones[i].managed)
         zone = zones[largest]
@@ -272,7 +271,9 @@ def _split(pages: int, pfn: int) -> tuple[list[Zone], int]:
     while pages > 0:
         if _HOLE <= pfn < _HOLE_END:
             pfn = _HOLE_END
-        name, end = ("DMA", _DMA_END) if pfn < _DMA_END else ("DMA32", _HOLE) if pfn < _HOLE else ("Normal", pfn + pages)
+        name, end = "Normal", pfn + pages
+        if pfn < _HOLE:
+            name, end = ("DMA", _DMA_END) if pfn < _DMA_END else ("DMA32", _HOLE)
         size = min(pages, end - pfn)
         # The memory map takes 64 bytes of each frame; the first MiB belongs to the firmware.
         reserved = _DMA_RESERVED if name == "DMA" else size // 64

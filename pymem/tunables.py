@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pymem import units
-from pymem.errors import TunableError
+from pymem.errors import TunableError, UnitError
 
 KERNELS = {"6.1": 601, "6.12": 612}
 INT_MAX = 2**31 - 1
@@ -212,7 +212,7 @@ def parse(tunable: Tunable, value: object) -> int:
         elif tunable.unit in ("bytes", "KiB"):
             try:
                 number = units.parse_bytes(text) // (1024 if tunable.unit == "KiB" else 1)
-            except units.UnitError:
+            except UnitError:
                 number = None
     if number is None:
         raise TunableError(f"vm.{tunable.name}: {value!r} is not understood; accepted is {tunable.accepted}")

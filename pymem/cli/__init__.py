@@ -6,6 +6,7 @@ Exit codes: 0 done, 2 a mistake in what was asked for, 3 the simulated kernel pa
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 from pymem.errors import PymemError
 
@@ -25,7 +26,7 @@ def main() -> None:
         sys.exit(1)
 
 
-def _app():  # type: ignore[no-untyped-def]  # typer is imported only when the command runs
+def _app() -> Any:  # typer is imported only when the command runs
     import typer
 
     from pymem.cli import compressibility, run, tunables

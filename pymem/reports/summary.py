@@ -107,9 +107,10 @@ def _direct(result: Result) -> str:
     if not stalls:
         return "Direct reclaim: none, kswapd kept up."
     hit = max(result.tasks.values(), key=lambda t: t.stalls["direct_reclaim"])
+    freed = format_pages(v.get("pgsteal_direct", 0))
     return (
-        f"Direct reclaim: {stalls:,} times a task had to free memory itself ({format_pages(v.get('pgsteal_direct', 0))} "
-        f"freed); hit hardest: {hit.name}, {format_time(hit.stalls['direct_reclaim'])}."
+        f"Direct reclaim: {stalls:,} times a task had to free memory itself ({freed} freed); "
+        f"hit hardest: {hit.name}, {format_time(hit.stalls['direct_reclaim'])}."
     )
 
 

@@ -20,7 +20,7 @@ and references leave in the order of their times.
 
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memchr, memcpy
+from libc.string cimport memchr
 
 import numpy as np
 

@@ -241,7 +241,8 @@ class AddressSpace:
             unknown = anon
         code = np.isin(unknown, executed) if executed is not None else np.zeros(len(unknown), bool)
         breaks = np.flatnonzero((np.diff(unknown) > GAP) | (code[1:] != code[:-1])) + 1
-        groups, texts = [], []
+        groups: list[tuple[int, int]] = []
+        texts: list[tuple[int, int]] = []
         for part in np.split(np.arange(len(unknown)), breaks) if len(unknown) else []:
             span = (int(unknown[part[0]]), int(unknown[part[-1]]) + 1)
             (texts if code[part[0]] else groups).append(span)
@@ -252,8 +253,7 @@ class AddressSpace:
         ]
         for low, high in texts:
             name = f"code@{low << PAGE_SHIFT:x}"
-            start = low << PAGE_SHIFT
-            found.append(Area("file", name, start, high - low, 0, writable=False, first_object_page=low))
+            found.append(Area("file", name, low << PAGE_SHIFT, high - low, 0, writable=False, first_object_page=low))
         found.sort(key=lambda area: area.first_object_page)
         for obj in self.files.values():
             if not _any_between(touched, obj.base, obj.base + FILE_PAGES):

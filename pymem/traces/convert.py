@@ -19,7 +19,7 @@ from pymem.errors import TraceError
 from . import store
 from ._lackey import LackeyParser
 from .address_space import FILE_SPACE, AddressSpace, Area
-from .model import RegionInfo
+from .model import RegionInfo, TraceInfo
 from .syscalls import SyscallTracker
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class LackeyConverter:
         self.valgrind: str | None = None
         self.command: str | None = None
         self.pid: int | None = None
-        self._spool = tempfile.TemporaryFile(prefix="pymem-spool-")
+        self._spool = tempfile.TemporaryFile(prefix="pymem-spool-")  # noqa: SIM115 (closed by __exit__)
         self._touched: list[NDArray[np.int64]] = []
         self._touched_sum = np.empty(0, np.int64)
         self.parser = LackeyParser(self._sink, self._other, window, name)
@@ -123,7 +123,7 @@ class LackeyConverter:
     def finish(
         self, out: str | Path, *, task: str = "main", provenance: dict[str, Any] | None = None,
         compression: str = "lzma",
-    ) -> store.TraceInfo:  # fmt: skip
+    ) -> TraceInfo:  # fmt: skip
         """Parse what is left, number the pages and write the trace.
 
         Raises
@@ -187,4 +187,4 @@ class _Numbering:
         keep = np.flatnonzero(low < high)
         made = (low - self.first + self.base)[keep].astype(np.uint64)
         made |= np.uint64(op) << _OP_SHIFT
-        return made | ((high - low)[keep] - 1).astype(np.uint64) << _COUNT_SHIFT
+        return np.asarray(made | ((high - low)[keep] - 1).astype(np.uint64) << _COUNT_SHIFT)

@@ -287,4 +287,5 @@ class TraceFile:
             wide = columns.widen(self._decoder(number).stored_records())
             digest.update(place.task.to_bytes(4, "little") + wide.astype("<u8").tobytes())
         if digest.hexdigest() != self.info.sha256:
-            raise container.damaged(self.path, f"SHA-256 of the records is {digest.hexdigest()}, not {self.info.sha256}")
+            found = digest.hexdigest()
+            raise container.damaged(self.path, f"SHA-256 of the records is {found}, not {self.info.sha256}")

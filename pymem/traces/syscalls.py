@@ -19,7 +19,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .address_space import FILE_PAGES, FILE_SPACE, PAGE_SHIFT, PAGE_SIZE, AddressSpace
+from .address_space import FILE_PAGES, PAGE_SHIFT, PAGE_SIZE, AddressSpace
 
 if TYPE_CHECKING:
     from collections.abc import Callable

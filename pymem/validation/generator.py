@@ -112,19 +112,19 @@ def mix64(z: np.ndarray) -> np.ndarray:
     """The splitmix64 finaliser, element by element (uint64)."""
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))
+    return np.asarray(z ^ (z >> np.uint64(31)))
 
 
 def uniforms(seed: int, index: np.ndarray, k: int) -> np.ndarray:
     """u(i, k) in [0, 1) for every access number in ``index`` (uint64)."""
     draws = np.uint64(seed) + (np.uint64(3) * index + np.uint64(k + 1)) * GOLDEN
-    return (mix64(draws) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    return np.asarray((mix64(draws) >> np.uint64(11)).astype(np.float64) * 2.0**-53)
 
 
 def zipf_cdf(n: int, s: float) -> np.ndarray:
     """Cumulated (m+1)^-s, summed left to right in double and divided by the last entry."""
     cdf = np.add.accumulate(np.array([float(m) ** -s for m in range(1, n + 1)]))
-    return cdf / cdf[-1]
+    return np.asarray(cdf / cdf[-1])
 
 
 def _pages(stream: SpecStream, seed: int, index: np.ndarray) -> np.ndarray:

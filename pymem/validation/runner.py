@@ -12,7 +12,7 @@ from pymem.validation import scenarios, score
 from pymem.validation.victims import simulated_victims
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Iterator, Sequence
 
     from pymem.validation.recording import Recording
 
@@ -64,13 +64,11 @@ def replay(recording: Recording) -> Replay:
         scenario = scenarios.scenario(recording, at)
         run = Simulation(scenario)
         if recording.mode == "oom":
-            living = len(run.tasks)
-            while run.step() and run.engine.now < 10**14 and living:
-                living = sum(1 for t in run.tasks if run.engine.task(t)["writes"] < run.tasks[t].workload.pages
-                             and run.engine.task(t)["alive"])  # fmt: skip
+            while run.step():
+                pass
             out.counters = simulated_victims(run)
             return out
-        length = scenario.tasks[0].workload.length
+        length = scenario.tasks[0].workload.length or 0
         while (not rows or rows[-1]["access"] < length) and run.step():
             pass
     except ValidationError:
@@ -87,14 +85,10 @@ def replay(recording: Recording) -> Replay:
     return out
 
 
-def replay_all(
-    recordings: Sequence[Recording], threads: int = 2, tell: Callable[[int, int], None] | None = None
-) -> list[Replay]:
-    """Simulate recordings, several at once; the result does not depend on `threads`."""
-    out: list[Replay] = []
-    with ThreadPoolExecutor(threads) as pool:
-        for done in pool.map(replay, recordings):
-            out.append(done)
-            if tell is not None:
-                tell(len(out), len(recordings))
-    return out
+def replay_all(recordings: Sequence[Recording], threads: int = 2) -> Iterator[Replay]:
+    """Simulate recordings, several at once, in their order; the results do not depend on `threads`."""
+    pool = ThreadPoolExecutor(threads)
+    try:
+        yield from pool.map(replay, recordings)
+    finally:  # after Ctrl-C: what runs ends, what waits does not begin
+        pool.shutdown(cancel_futures=True)

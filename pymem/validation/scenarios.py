@@ -8,6 +8,7 @@ their own statistics.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -33,6 +34,7 @@ SLOWNESS = 20.0
 #: Latency of an emulated disk where a recording does not show it.
 DISK_NS = 200_000
 TURN_NS = 10_000_000
+MAX_TURNS = 20_000
 WRITE = np.uint32(1 << 31)
 
 
@@ -54,7 +56,7 @@ class Watched(Workload):
     def chunks(self, seed: int) -> Iterator[NDArray[Any]]:
         """The records; see `Workload.chunks`."""
         edges = [0, *self.stops, len(self.records)]
-        for first, last in zip(edges[:-1], edges[1:], strict=True):
+        for first, last in pairwise(edges):
             self.at(first)
             if first < last:
                 yield self.records[first:last]
@@ -69,10 +71,8 @@ class Growing(Workload):
     pages: int
     step: int
 
-    @property
-    def regions(self) -> tuple[Region, ...]:
-        """One anonymous region."""
-        return (Anon(pages=self.pages),)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "regions", (Anon(pages=self.pages),))
 
     @property
     def length(self) -> int:
@@ -167,9 +167,9 @@ def tunables(recording: Recording) -> dict[str, Any]:
         if path in params:
             out[name] = params[path]
     for stem in ("dirty", "dirty_background"):  # one of each pair is 0 in a kernel
-        for unit in ("bytes", "ratio"):
-            if str(out.get(f"{stem}_{unit}")) == "0" and str(out.get(f"{stem}_{'ratio' if unit == 'bytes' else 'bytes'}")) != "0":
-                del out[f"{stem}_{unit}"]
+        ratio, size = f"{stem}_ratio", f"{stem}_bytes"
+        if ratio in out and size in out:
+            del out[ratio if str(out[ratio]) == "0" else size]
     return out
 
 
@@ -209,7 +209,8 @@ def scenario(recording: Recording, at: Callable[[int], None]) -> Scenario:
         },
     }  # fmt: skip
     if recording.mode == "oom":
-        return Scenario(tasks=_children(recording), **common)
+        # Long after every child has touched all its pages or was killed.
+        return Scenario(tasks=_children(recording), time_limit=MAX_TURNS * TURN_NS, **common)
     spec = parse_spec(recording.config["spec"])
     words = generate(recording.config["spec"], recording.seed)
     stops = sorted({int(a) for a in recording.data.get("series", {}).get("access", ()) if 0 < a < len(words)})

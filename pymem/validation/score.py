@@ -60,6 +60,11 @@ class Pair:
         return low * (1 - POLICY_SHARE) <= self.simulated <= high * (1 + POLICY_SHARE)
 
     @property
+    def empty(self) -> bool:
+        """Neither the kernel nor the simulator ever counted anything: right, but no evidence; not scored."""
+        return self.kind != "exact" and not any(self.kernel) and not self.simulated
+
+    @property
     def error(self) -> float:
         """Distance from the kernel's range as a share of its nearer end; 0 inside."""
         low, high = self.kernel
@@ -150,8 +155,6 @@ def pairs(recordings: Sequence[Recording], simulated: Mapping[str, Mapping[str, 
         chosen = [*POLICY, *GAUGES, *TIMING] if r.mode != "oom" else sorted({k for f in known[r.name] for k in f})
         for counter in chosen:
             values = [figures[counter] for figures in known[r.name] if counter in figures]
-            # What neither has is no evidence of anything.
-            if not values or counter not in found or not (any(values) or found[counter]) and kind_of(counter) != "exact":
-                continue
-            out.append(Pair(r.label, counter, kind_of(counter), (min(values), max(values)), found[counter]))
+            if values and counter in found:
+                out.append(Pair(r.label, counter, kind_of(counter), (min(values), max(values)), found[counter]))
     return out

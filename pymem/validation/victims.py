@@ -21,7 +21,7 @@ def victims(recording: Recording) -> dict[str, float]:
     for i, match in enumerate(dead, 1):
         child = int(match[1])
         out[f"victim{i}"] = child
-        out[f"pages_of_victim{i}"] = dict((int(a), int(b)) for a, b in _DONE.findall(match[2]))[child]
+        out[f"pages_of_victim{i}"] = {int(a): int(b) for a, b in _DONE.findall(match[2])}[child]
     out["victims"] = len(dead)
     out["oom_kill"] = len(dead)
     return out

@@ -23,6 +23,7 @@ from .pagetable cimport pagetable_resize
 from .psi cimport psi_update_averages
 from .records cimport OP_STORE, OP_WRITE, rec_count, rec_op
 from .sample cimport sample_columns, take_sample
+from .slab cimport slab_caches_init
 from .sched cimport sched_add_thread, sched_init, sched_run, sched_start, sched_verify, sched_wake
 from .swapfile cimport swap_add_area, swap_finish, swap_init
 from .thread cimport (LAT_BUCKETS, NR_LATENCIES, THREAD_FLUSHER, THREAD_KSWAPD, THREAD_TASK, TH_BLOCKED,
@@ -157,6 +158,7 @@ cdef class Engine:
                 pinned = z.managed - <int64_t> zs["free"]
                 n.stat[NR_KERNEL_PINNED] += pinned
                 zone_init_free(z, m.frames, end - <int64_t> zs["free"], end)
+        slab_caches_init(m)
         self.place_slab()
         m.zonelists = <zonelist_t *> calloc(m.nr_nodes, sizeof(zonelist_t))
         if m.zonelists == NULL:

@@ -51,6 +51,19 @@ ctypedef struct event_t:
     int32_t who
     int64_t value
 
+cdef enum:                       # slab caches, see slab.pyx
+    SLAB_XA_NODE = 0             # tree nodes of page and swap caches
+    SLAB_BUFFER_HEAD = 1
+    NR_SLAB_CACHES = 2
+
+ctypedef struct slab_cache_t:
+    int64_t objects
+    int32_t per_slab
+    int32_t order                # of a slab's pages
+    pfn_t *blocks
+    int64_t nr_blocks
+    int64_t cap_blocks
+
 ctypedef struct cpu_t:
     int32_t id
     int32_t nid
@@ -132,11 +145,7 @@ ctypedef struct machine_t:
     rng_t rng
     wb_domain_t wb
     wb_t *wbs                    # flusher state, one per device
-    # slab of tree nodes (slab.pyx)
-    int64_t slab_objects
-    pfn_t *slab_blocks
-    int64_t nr_slab_blocks
-    int64_t cap_slab_blocks
+    slab_cache_t[NR_SLAB_CACHES] slabs
     uint64_t slab_pool           # first frame of the shrinkable pool
     int64_t slab_freeable        # pages of dentries and inodes that shrinkers may take
     int64_t slab_deferred

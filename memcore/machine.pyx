@@ -114,13 +114,15 @@ cdef void machine_free(machine_t *m) noexcept nogil:
     for i in range(1, m.nr_threads + 1):
         coro_free(&m.threads[i].coro)
         free(m.threads[i].latency)
+        free(m.threads[i].plug)
         free(m.threads[i])
     for i in range(m.nr_devs):
         blkdev_free(&m.devs[i])
     swap_free_all(&m.swap)
     free(m.devs)
     free(m.wbs)
-    free(m.slab_blocks)
+    for i in range(NR_SLAB_CACHES):
+        free(m.slabs[i].blocks)
     free(m.timers)
     free(m.events)
     free(m.samples)

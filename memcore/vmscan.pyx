@@ -19,6 +19,7 @@ from .psi cimport NR_MEMSTALL, NR_MEMSTALL_RUNNING, psi_change
 from .scan_count cimport can_age_anon, get_scan_count, list_is_low, prepare_scan_control, stop_rule
 from .shrink cimport scan_control_t, scan_nr_t, shrink_active_list, shrink_list
 from .slab cimport shrink_slab
+from .pageout cimport finish_plug, start_plug
 from .thread cimport LAT_DIRECT, STALL_DIRECT_RECLAIM, STALL_THROTTLE, thread_t
 from .types cimport (DEF_PRIORITY, MAX_NR_ZONES, SWAP_CLUSTER_MAX, ZONE_NORMAL, int64_t, ns_t, uint32_t,
                      uint64_t)
@@ -46,6 +47,7 @@ cdef void shrink_lruvec(machine_t *m, node_t *n, scan_control_t *sc) noexcept no
     get_scan_count(m, n, sc, nr)
     for lru in range(4):
         targets[lru] = nr[lru]
+    start_plug(m)
     while nr[LRU_INACTIVE_ANON] or nr[LRU_ACTIVE_FILE] or nr[LRU_INACTIVE_FILE]:
         for lru in range(4):
             if nr[lru]:
@@ -60,6 +62,7 @@ cdef void shrink_lruvec(machine_t *m, node_t *n, scan_control_t *sc) noexcept no
             break
         stop_rule(targets, nr)
         adjusted = True
+    finish_plug(m)
     sc.nr_reclaimed += reclaimed
     if can_age_anon(m, n) and list_is_low(m, n, LRU_ACTIVE_ANON):
         shrink_active_list(m, n, LRU_ACTIVE_ANON, SWAP_CLUSTER_MAX, sc)

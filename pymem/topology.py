@@ -77,6 +77,10 @@ DISK_KINDS: dict[str, tuple[int, int, int, int, bool]] = {
 }
 
 
+#: Whether the pages of a file system have buffer heads.
+FILESYSTEMS = {"ext4": True, "ext2": True, "xfs": False, "btrfs": False}
+
+
 @dataclass(frozen=True, init=False)
 class SwapDevice:
     """A swap area on a device of its own.
@@ -173,6 +177,8 @@ class Machine:
     swap : sequence of SwapDevice
     disk : Disk
         What files lie on.
+    filesystem : {"ext4", "ext2", "xfs", "btrfs"}
+        The ext ones keep a buffer head (104 bytes of slab) for every page that was written.
     nodes : sequence of Node
         NUMA nodes; empty: one node with `memory` and `cpus`.
     distances : sequence of sequences of int
@@ -185,6 +191,7 @@ class Machine:
     cpus: int = 2
     swap: tuple[SwapDevice, ...] = ()
     disk: Disk = field(default_factory=Disk)
+    filesystem: str = "ext4"
     nodes: tuple[Node, ...] = ()
     distances: tuple[tuple[int, ...], ...] = ()
     boot: Boot = field(default_factory=Boot)
@@ -195,6 +202,8 @@ class Machine:
         for item in self.swap:
             if not isinstance(item, SwapDevice):
                 raise ScenarioError(f"machine.swap: {item!r}; accepted are SwapDevice objects")
+        if self.filesystem not in FILESYSTEMS:
+            raise ScenarioError(f"machine.filesystem: {self.filesystem!r}; accepted are {', '.join(FILESYSTEMS)}")
         if sum(device.slots for device in self.swap) > MAX_SLOTS:
             raise ScenarioError(f"machine.swap: more than {MAX_SLOTS} slots (16 TiB) together")
         if len(self.swap) > 32:

@@ -141,6 +141,11 @@ cdef class Engine:
                 managed = zs["managed"]
                 zone_init(z, i, j, zid, start, spanned, managed, m.nr_cpus)
                 z.present = zs.get("present", zs["managed"])
+                if zs.get("watermarks"):
+                    z.given = True
+                    z.given_wmark = zs["watermarks"]
+                    for k, pages in enumerate(zs["protection"][:MAX_NR_ZONES]):
+                        z.given_reserve[k] = pages
                 n.present += z.present
         for i in range(m.nr_zones):
             m.zones[i].id = i

@@ -66,6 +66,7 @@ ctypedef struct params_t:
     int64_t c_tlb_flush
     int64_t c_tlb_flush_cpu
     int64_t c_slab_object
+    int64_t c_reclaim_pass
     int64_t c_context_switch
     int64_t c_wakeup
     int64_t c_syscall

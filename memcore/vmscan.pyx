@@ -124,6 +124,8 @@ cdef void shrink_node(machine_t *m, node_t *n, scan_control_t *sc) noexcept nogi
     cdef int64_t before = sc.nr_reclaimed, scanned = 0
     cdef int64_t slab
     sc.nr = scan_nr_t(0, 0, 0, 0, 0, 0, 0)
+    # Also a pass that finds nothing to scan takes its time: it is what keeps a kswapd without prospects in check.
+    mm_charge(m, m.p.c_reclaim_pass)
     prepare_scan_control(m, n, sc)
     shrink_lruvec(m, n, sc)
     slab = shrink_slab(m, n.nid, sc.priority, &scanned)

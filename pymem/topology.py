@@ -117,7 +117,20 @@ class SwapDevice:
 
 @dataclass(frozen=True)
 class Zone:
-    """One zone in pages, as ``/proc/zoneinfo`` has it; `free` is what is not in use when the run begins."""
+    """One zone in pages, as ``/proc/zoneinfo`` has it.
+
+    Parameters
+    ----------
+    name : {"DMA", "DMA32", "Normal", "Movable"}
+    start_pfn, spanned, present, managed : int
+    free : int
+        What is not in use when the run begins.
+    watermarks : (min, low, high), optional
+    protection : sequence of int, optional
+        Read off a running kernel, with the watermarks.  A kernel computes both at boot, before it gives back the
+        memory of its initialisation, so they differ a little from what the tunables would give now; the tunables
+        have no effect on a zone with watermarks of its own.
+    """
 
     name: str
     start_pfn: int
@@ -125,6 +138,8 @@ class Zone:
     present: int
     managed: int
     free: int
+    watermarks: tuple[int, int, int] | None = None
+    protection: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.name not in ZONE_NAMES:
@@ -134,6 +149,11 @@ class Zone:
                 f"zone {self.name}: free {self.free}, managed {self.managed}, present {self.present}, spanned "
                 f"{self.spanned}; accepted is free <= managed <= present <= spanned"
             )
+        marks = self.watermarks
+        if marks is not None and (len(marks) != 3 or not 0 <= marks[0] <= marks[1] <= marks[2]):
+            raise ScenarioError(f"zone {self.name}.watermarks: {marks!r}; accepted is min <= low <= high")
+        if any(not isinstance(pages, int) or pages < 0 for pages in self.protection):
+            raise ScenarioError(f"zone {self.name}.protection: {self.protection!r}; accepted are pages from 0")
 
 
 @dataclass(frozen=True)
@@ -327,7 +347,10 @@ def machine_from(value: Any, key: str = "machine") -> Machine:
     for number, item in enumerate(table.get("nodes", [])):
         entry = dict(_table(Node, item, f"{key}.nodes[{number}]"))
         entry["zones"] = tuple(
-            Zone(**_table(Zone, zone, f"{key}.nodes[{number}].zones[{k}]"))
+            Zone(**{
+                name: tuple(given) if isinstance(given, list) else given
+                for name, given in _table(Zone, zone, f"{key}.nodes[{number}].zones[{k}]").items()
+            })  # fmt: skip
             for k, zone in enumerate(entry.get("zones", []))
         )
         nodes.append(Node(**entry))

@@ -414,6 +414,8 @@ _COSTS = [
     Cost("c_reclaim_unmap", 1000, "reclaim unmaps a page", _ESTIMATE),
     Cost("c_tlb_flush", 1000, "TLB shootdown of a batch of 32 pages", "rule of thumb, and 1.6 us measured in a VM"),
     Cost("c_tlb_flush_cpu", 200, "the same, per further CPU", "rule of thumb"),
+    Cost("c_reclaim_pass", 10_000, "reclaim looks at a node once: counts, drained batches, every shrinker asked",
+         _ESTIMATE),
     Cost("c_slab_object", 200, "reclaim of a slab object", _ESTIMATE),
     Cost("c_context_switch", 2000, "context switch", f"{_ESTIMATE}: 2 to 5 us"),
     Cost("c_wakeup", 2000, "waking kswapd", f"{_ESTIMATE}: 2 to 5 us"),

@@ -93,7 +93,10 @@ def machine(recording: Recording) -> Machine:
     nodes: dict[int, list[Zone]] = {}
     for z in recording.data["zoneinfo_start"]:
         nodes.setdefault(int(z["node"]), []).append(
-            Zone(z["zone"], *(int(z[key]) for key in ("start_pfn", "spanned", "present", "managed", "free")))
+            Zone(
+                z["zone"], *(int(z[key]) for key in ("start_pfn", "spanned", "present", "managed", "free")),
+                (int(z["min"]), int(z["low"]), int(z["high"])), tuple(map(int, z["protection"])),
+            )  # fmt: skip
         )
     cpus = int(recording.data.get("cpus") or recording.config.get("smp", 1))
     shares = [len(part) for part in np.array_split(np.arange(cpus), len(nodes))]

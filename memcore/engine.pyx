@@ -144,6 +144,8 @@ cdef class Engine:
                 if zs.get("watermarks"):
                     z.given = True
                     z.given_wmark = zs["watermarks"]
+                if zs.get("protection"):
+                    z.given_protection = True
                     for k, pages in enumerate(zs["protection"][:MAX_NR_ZONES]):
                         z.given_reserve[k] = pages
                 n.present += z.present

@@ -91,8 +91,9 @@ cdef int machine_finish_zones(machine_t *m) except -1:
             if z.managed == 0:
                 continue
             setup_zone_wmarks(z.wmark, z.managed, lowmem, m.min_free_kbytes, m.p.watermark_scale_factor)
-            if z.given:
+            if z.given_protection:
                 memcpy(z.lowmem_reserve, z.given_reserve, sizeof(z.given_reserve))
+            if z.given:
                 memcpy(z.wmark, z.given_wmark, sizeof(z.given_wmark))
                 z.wmark[WMARK_PROMO] = 2 * z.wmark[WMARK_HIGH] - z.wmark[WMARK_LOW]
             zone_init_pcp(z, n.nr_cpus, m.p.percpu_pagelist_high_fraction, not m.v61)

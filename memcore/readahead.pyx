@@ -55,6 +55,7 @@ cdef pfn_t page_cache_alloc(machine_t *m, filemap_t *f, uint64_t index, int gfp,
         free_frame(m, pfn)
         return raced
     add_to_page_cache(m, f, index, pfn, whole_write)
+    mm_charge(m, m.p.c_page_cache_add)
     return pfn
 
 
@@ -68,6 +69,7 @@ cdef pfn_t page_cache_read(machine_t *m, filemap_t *f, uint64_t index) noexcept 
         return filemap_lookup(f, index)
     add_to_page_cache(m, f, index, pfn, False)
     read_file_page(m, f, pfn)
+    mm_charge(m, m.p.c_page_cache_add)
     return pfn
 
 

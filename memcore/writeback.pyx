@@ -247,7 +247,7 @@ cdef int64_t write_inode(machine_t *m, filemap_t *f, int64_t budget, bint backgr
             continue
         write_file_page(m, f, pfn)
         done += 1
-        mm_charge(m, m.p.c_reclaim_scan)
+        mm_charge(m, m.p.c_writeback_page)
         if done & 31 == 0:
             wait_for_queue(m, f.disk, STALL_DEVICE)
             if background and done & 1023 == 0 and not over_background(m):

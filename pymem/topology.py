@@ -127,9 +127,9 @@ class Zone:
         What is not in use when the run begins.
     watermarks : (min, low, high), optional
     protection : sequence of int, optional
-        Read off a running kernel, with the watermarks.  A kernel computes both at boot, before it gives back the
-        memory of its initialisation, so they differ a little from what the tunables would give now; the tunables
-        have no effect on a zone with watermarks of its own.
+        Read off a running kernel.  A kernel computes both at boot, before it gives back the memory of its
+        initialisation, so they differ a little from what the tunables would give now; the tunables have no effect
+        on what is given here.  (The protection is computed again when somebody reads ``lowmem_reserve_ratio``.)
     """
 
     name: str

@@ -91,11 +91,13 @@ class Growing(Workload):
 def machine(recording: Recording) -> Machine:
     """The machine of a recording."""
     nodes: dict[int, list[Zone]] = {}
+    # The protection is not taken over: the recorder's own look at lowmem_reserve_ratio made the kernel compute it
+    # again, from the memory that there is now, as a machine without recorded protection does.
     for z in recording.data["zoneinfo_start"]:
         nodes.setdefault(int(z["node"]), []).append(
             Zone(
                 z["zone"], *(int(z[key]) for key in ("start_pfn", "spanned", "present", "managed", "free")),
-                (int(z["min"]), int(z["low"]), int(z["high"])), tuple(map(int, z["protection"])),
+                (int(z["min"]), int(z["low"]), int(z["high"])),
             )  # fmt: skip
         )
     cpus = int(recording.data.get("cpus") or recording.config.get("smp", 1))
@@ -139,17 +141,27 @@ def _disk(recording: Recording, device: str) -> Disk:
     return Disk("nvme", read=read, write=read, queue_depth=32, bandwidth=bandwidth)
 
 
-def slowness(recording: Recording) -> float:
-    """How many times longer the emulated CPU takes than the cost model says: measured on its first faults."""
+def slowness(recording: Recording) -> dict[str, float]:
+    """How many times longer the emulated CPU takes than the cost model says, for every cost.
+
+    Measured on the first accesses of the recording, where nothing but the CPU counts: faults on untouched anonymous
+    memory speak for all costs, calls of ``write()`` for theirs only.
+    """
+    factors = {name: SLOWNESS for name in COSTS if not name.startswith("sched")}
     spec = parse_spec(recording.config["spec"]) if recording.mode == "run" else None
     series = recording.data.get("series", {})
-    if spec is None or len(series.get("t", ())) < 3:
-        return SLOWNESS
+    if spec is None or len(series.get("t", ())) < 3 or series["access"][1] > spec.phases[0].n:
+        return factors
+    per_access = (series["t"][1] - series["t"][0]) / (series["access"][1] - series["access"][0]) * 1e9
     first = spec.phases[0].streams[0]
-    if spec.regions[first.region].kind != "anon" or first.pattern != "seq" or series["access"][1] > spec.phases[0].n:
-        return SLOWNESS
-    per_fault = (series["t"][1] - series["t"][0]) / (series["access"][1] - series["access"][0]) * 1e9
-    return float(max(per_fault / COSTS["c_anon_fault"].default, 1.0))
+    kind = spec.regions[first.region].kind
+    if kind == "anon" and first.pattern == "seq":
+        return dict.fromkeys(factors, max(per_access / COSTS["c_anon_fault"].default, 1.0))
+    if kind == "fread" and first.writes >= 1 and len(spec.phases[0].streams) == 1:
+        names = ("c_syscall", "c_page_copy", "c_page_cache_add")
+        measured = max(per_access / sum(COSTS[name].default for name in names), 1.0)
+        return {**factors, **dict.fromkeys(names, measured)}
+    return factors
 
 
 def tunables(recording: Recording) -> dict[str, Any]:
@@ -203,12 +215,12 @@ def records(spec: Spec, words: NDArray[np.uint32]) -> NDArray[Any]:
 
 def scenario(recording: Recording, at: Callable[[int], None]) -> Scenario:
     """The scenario of a recording; `at` is called at the checkpoints of its series and after the last access."""
-    factor = slowness(recording)
+    factors = slowness(recording)
     common: dict[str, Any] = {
         "name": recording.label, "machine": machine(recording), "kernel": recording.kernel,
         "vm": tunables(recording), "seed": recording.seed, "sample_interval": 0,
         "costs": {
-            name: int(cost.default * factor) for name, cost in COSTS.items() if not name.startswith("sched")
+            name: int(COSTS[name].default * factor) for name, factor in factors.items()
         },
     }  # fmt: skip
     if recording.mode == "oom":

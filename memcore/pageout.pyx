@@ -11,8 +11,8 @@ from .debug cimport MM_BUG_ON
 from .filemap cimport filemap_set, filemap_t
 from .frames cimport free_frame
 from .lruvec cimport lru_note_cost, lruvec_t
-from .machine cimport (count, lru_add, lru_add_tail, lru_del, machine_t, mod_node, note_io, page_node,
-                       page_zone)
+from .machine cimport (count, lru_add, lru_add_tail, lru_del, lruvec_page_state, machine_t, mod_node, note_io,
+                       page_node, page_zone)
 from .page cimport (PG_ACTIVE, PG_ANON, PG_DIRTY, PG_ISOLATED, PG_LOCKED, PG_LRU, PG_ORPHAN, PG_RECLAIM,
                     PG_SWAPBACKED, PG_SWAPCACHE, PG_UNEVICTABLE, PG_WORKINGSET, PG_WRITEBACK, PG_ZERO, page_t)
 from .pte cimport PTE_PRESENT, PTE_SHADOW, PTE_WORKINGSET, shadow_pack
@@ -35,7 +35,8 @@ cdef void workingset_refault(machine_t *m, pfn_t pfn, uint32_t age, int nid, bin
     cdef int k = 1 if file else 0
     cdef lruvec_t *mine = &page_node(m, pfn).lruvec
     mod_node(m, pfn, WORKINGSET_REFAULT_ANON + k, 1)
-    if not workingset_test_recent(&m.nodes[nid].lruvec, age, file, m.swap.nr_free > 0):
+    if not workingset_test_recent(&m.nodes[nid].lruvec, lruvec_page_state(m, &m.nodes[nid]), age, file,
+                                  m.swap.nr_free > 0):
         return
     p.flags |= PG_ACTIVE
     mine.nonresident_age += 1

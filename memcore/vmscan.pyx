@@ -10,9 +10,9 @@ from libc.string cimport memset
 from .buddy cimport wmark_pages, zone_t, zone_watermark_ok
 from .clock cimport NS_PER_MS, NS_PER_SEC
 from .lruvec cimport (LRUVEC_CONGESTED, LRU_ACTIVE_ANON, LRU_ACTIVE_FILE, LRU_INACTIVE_ANON,
-                      LRU_INACTIVE_FILE, WORKINGSET_ANON, WORKINGSET_FILE)
+                      LRU_INACTIVE_FILE, LRUVEC_ACTIVATE_ANON, LRUVEC_ACTIVATE_FILE, WORKINGSET_ANON, WORKINGSET_FILE)
 from .machine cimport (EV_DIRECT_BEGIN, EV_DIRECT_END, EV_KSWAPD_SLEEP, EV_KSWAPD_WAKE, count, log_event,
-                       machine_t, mm_charge)
+                       lruvec_page_state, machine_t, mm_charge)
 from .node cimport (PGDAT_DIRTY, PGDAT_WRITEBACK, VMSCAN_THROTTLE_CONGESTED, VMSCAN_THROTTLE_NOPROGRESS,
                     VMSCAN_THROTTLE_WRITEBACK, node_t)
 from .psi cimport NR_MEMSTALL, NR_MEMSTALL_RUNNING, psi_change
@@ -150,9 +150,10 @@ cdef void shrink_node(machine_t *m, node_t *n, scan_control_t *sc) noexcept nogi
         sc.cache_trim_mode_failed = True
 
 
-cdef inline void snapshot_refaults(node_t *n) noexcept nogil:
-    n.lruvec.refaults[WORKINGSET_ANON] = n.stat[WORKINGSET_ACTIVATE_ANON]
-    n.lruvec.refaults[WORKINGSET_FILE] = n.stat[WORKINGSET_ACTIVATE_FILE]
+cdef inline void snapshot_refaults(machine_t *m, node_t *n) noexcept nogil:
+    cdef const int64_t *state = lruvec_page_state(m, n)
+    n.lruvec.refaults[WORKINGSET_ANON] = state[LRUVEC_ACTIVATE_ANON]
+    n.lruvec.refaults[WORKINGSET_FILE] = state[LRUVEC_ACTIVATE_FILE]
 
 
 cdef void memstall_enter(machine_t *m) noexcept nogil:
@@ -220,7 +221,7 @@ cdef int64_t do_try_to_free_pages(machine_t *m, const zonelist_t *zl, scan_contr
         for i in range(zl.nr):
             if zonelist_first_of_node(zl, i):
                 n = &m.nodes[m.zones[zl.zones[i]].nid]
-                snapshot_refaults(n)
+                snapshot_refaults(m, n)
         if sc.nr_reclaimed or m.curr.killed:
             return sc.nr_reclaimed
         if sc.skipped_deactivate:
@@ -476,7 +477,7 @@ cdef int64_t balance_pgdat(machine_t *m, node_t *n, int *order, int highest_zone
     if boosted:
         for z in range(highest_zoneidx + 1):
             m.zones[n.first_zone + z].boost -= min(m.zones[n.first_zone + z].boost, zone_boost[z])
-    snapshot_refaults(n)
+    snapshot_refaults(m, n)
     memstall_leave(m)
     order[0] = sc.order
     return sc.nr_reclaimed

@@ -248,6 +248,7 @@ cdef int do_swap_page(machine_t *m, thread_t *t, mm_t *mm, vma_t *vma, vpn_t vpn
     cdef bint exclusive, retry = False
     if s.flags & SWP_HAS_CACHE:
         pfn = s.value
+        vma.swap_ra_last = vpn  # where the scan has got to (lookup_swap_cache)
         if m.frames[pfn].flags & PG_READAHEAD and not m.frames[pfn].flags & PG_WRITEBACK:
             m.frames[pfn].flags &= ~PG_READAHEAD
             count(m, SWAP_RA_HIT, 1)

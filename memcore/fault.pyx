@@ -381,6 +381,7 @@ cdef bint do_fault_around(machine_t *m, mm_t *mm, vma_t *vma, vpn_t vpn) noexcep
             vma.ra.mmap_miss -= 1
         page_add_rmap(m, mm, pfn)
         set_present(m, mm, v, pfn, 0)
+        m.now += m.p.c_map_page
     return mm.pt.ptes[vpn] & PTE_PRESENT != 0
 
 

@@ -156,6 +156,33 @@ def test_tables_of_the_results_are_complete():
     assert not missing, f"not in docs/results.md: {missing}"
 
 
+# ---- the trace format -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("title, name", [("Header", "HEADER"), ("Chunk header", "CHUNK"),
+                                         ("Column header", "COLUMN"), ("Trailer", "TRAILER")])  # fmt: skip
+def test_tables_of_the_trace_format_fill_their_structures(title, name):
+    from pymem.traces import container
+
+    text = (ROOT / "docs" / "traces.md").read_text(encoding="utf-8")
+    size = getattr(container, name).size
+    section = re.search(rf"^### {title}, {size} bytes\n(.*?)^#", text, re.DOTALL | re.MULTILINE)
+    assert section, f"no section '{title}, {size} bytes'"
+    at = 0
+    for offset, length in re.findall(r"^\| (\d+) \| (\d+) \|", section[1].split("\n\n| column", 1)[0], re.MULTILINE):
+        assert int(offset) == at
+        at += int(length)
+    assert at == size
+
+
+def test_operations_of_records_have_their_numbers():
+    from pymem.records import Op
+
+    text = (ROOT / "docs" / "traces.md").read_text(encoding="utf-8")
+    missing = [op.name for op in Op if not re.search(rf"\| {int(op)} \| {op.name}\b", text)]
+    assert not missing, f"not in the table of operations: {missing}"
+
+
 # ---- what is said to work ---------------------------------------------------------------------------------
 
 

@@ -73,6 +73,13 @@ def test_functions_named_with_their_file_are_there(path):
     assert not missing, f"{name_of(path)} names functions that are not there: {missing}"
 
 
+def test_the_example_of_the_readme_runs(capsys):
+    (example,) = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
+    exec(compile(example, "README.md", "exec"), {})
+    major, active, stalled = map(int, capsys.readouterr().out.split())
+    assert min(major, active, stalled) > 0
+
+
 def test_named_paths_are_recognised():
     text = "see `pymem/units.py`, `tests/test_*.py`, `make test`, `memcore/a.pyx:run` and [x](docs/y.md#z)"
     assert paths_named(text) == {"pymem/units.py", "memcore/a.pyx"}
@@ -192,6 +199,13 @@ def test_tests_named_in_the_status_exist():
     assert named, "docs/status.md names no tests"
     missing = sorted(name for name in named if not (ROOT / "tests" / f"{name}.py").exists())
     assert not missing, f"docs/status.md names tests that do not exist: {missing}"
+
+
+def test_rows_named_in_the_status_are_in_the_model():
+    named = set(re.findall(r"\b[A-Z]\d+\b", (ROOT / "docs" / "status.md").read_text(encoding="utf-8")))
+    rows = re.findall(r"^\| ([A-Z]\d+) \|", (ROOT / "docs" / "model.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(rows) == len(set(rows))
+    assert named <= set(rows), f"docs/model.md has no rows {sorted(named - set(rows))}"
 
 
 # ---- files ------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """Prose that stays true: paths named in documents exist, files keep their size, nothing is unfinished."""
 
 import re
+import runpy
 import tomllib
 from pathlib import Path
 
@@ -73,9 +74,10 @@ def test_functions_named_with_their_file_are_there(path):
     assert not missing, f"{name_of(path)} names functions that are not there: {missing}"
 
 
-def test_the_example_of_the_readme_runs(capsys):
+def test_the_example_of_the_readme_runs(capsys, tmp_path):
     (example,) = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
-    exec(compile(example, "README.md", "exec"), {})
+    (tmp_path / "example.py").write_text(example)
+    runpy.run_path(str(tmp_path / "example.py"))
     major, active, stalled = map(int, capsys.readouterr().out.split())
     assert min(major, active, stalled) > 0
 
@@ -105,9 +107,8 @@ def toml_blocks() -> list[str]:
 @pytest.fixture
 def recordings(tmp_path):
     """A folder with the trace and the array that the examples name."""
-    from pymem.traces.store import Writer
-
     import pymem
+    from pymem.traces.store import Writer
 
     with Writer(tmp_path / "my.pmt") as writer:
         writer.add_task("app", [pymem.Anon(pages=4)])

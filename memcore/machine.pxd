@@ -191,6 +191,8 @@ ctypedef struct machine_t:
 cdef int machine_alloc(machine_t *m, uint64_t nr_frames, int nr_nodes, int nr_cpus) except -1
 cdef int machine_finish_zones(machine_t *m) except -1
 cdef void machine_free(machine_t *m) noexcept nogil
+cdef void memstall_enter(machine_t *m) noexcept nogil
+cdef void memstall_leave(machine_t *m) noexcept nogil
 cdef void log_event(machine_t *m, int kind, int who, int64_t value) noexcept nogil
 cdef int64_t global_node_stat(const machine_t *m, int item) noexcept nogil
 cdef int64_t global_free(const machine_t *m) noexcept nogil

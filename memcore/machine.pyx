@@ -13,6 +13,7 @@ from .lruvec cimport NR_LRU, lruvec_free
 from .mm cimport mm_free, mm_t, mm_verify_vmas
 from .node cimport node_t
 from .page cimport PG_ANON, PG_BUDDY, PG_ISOLATED, PG_KERNEL, PG_PCP, PG_SWAPCACHE, page_t
+from .psi cimport NR_MEMSTALL, NR_MEMSTALL_RUNNING, psi_change
 from .pte cimport PTE_SWAP, pte_mapped, pte_pfn
 from .swapfile cimport SWP_HAS_CACHE, swap_free_all, swap_verify
 from .thread cimport thread_t
@@ -101,6 +102,24 @@ cdef int machine_finish_zones(machine_t *m) except -1:
                                                 z.lowmem_reserve[2], z.lowmem_reserve[3])
             m.totalreserve_pages += min(z.managed, reserve)
     return 0
+
+
+cdef void memstall_enter(machine_t *m) noexcept nogil:
+    cdef thread_t *t = m.curr
+    t.memstall += 1
+    if t.memstall == 1:
+        psi_change(&m.psi.cpu[m.cpu], m.now, NR_MEMSTALL, 1)
+        psi_change(&m.psi.cpu[m.cpu], m.now, NR_MEMSTALL_RUNNING, 1)
+        m.psi.cpu[m.cpu].oncpu_memstall += 1
+
+
+cdef void memstall_leave(machine_t *m) noexcept nogil:
+    cdef thread_t *t = m.curr
+    t.memstall -= 1
+    if t.memstall == 0:
+        psi_change(&m.psi.cpu[m.cpu], m.now, NR_MEMSTALL, -1)
+        psi_change(&m.psi.cpu[m.cpu], m.now, NR_MEMSTALL_RUNNING, -1)
+        m.psi.cpu[m.cpu].oncpu_memstall -= 1
 
 
 cdef void machine_free(machine_t *m) noexcept nogil:

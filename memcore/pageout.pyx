@@ -11,8 +11,8 @@ from .debug cimport MM_BUG_ON
 from .filemap cimport filemap_set, filemap_t
 from .frames cimport free_frame
 from .lruvec cimport lru_note_cost, lruvec_t
-from .machine cimport (count, lru_add, lru_add_tail, lru_del, lruvec_page_state, machine_t, mod_node, note_io,
-                       page_node, page_zone)
+from .machine cimport (count, lru_add, lru_add_tail, lru_del, lruvec_page_state, machine_t, memstall_enter,
+                       memstall_leave, mod_node, note_io, page_node, page_zone)
 from .page cimport (PG_ACTIVE, PG_ANON, PG_DIRTY, PG_ISOLATED, PG_LOCKED, PG_LRU, PG_ORPHAN, PG_RECLAIM,
                     PG_SWAPBACKED, PG_SWAPCACHE, PG_UNEVICTABLE, PG_WORKINGSET, PG_WRITEBACK, PG_ZERO, page_t)
 from .pte cimport PTE_PRESENT, PTE_SHADOW, PTE_WORKINGSET, shadow_pack
@@ -318,7 +318,11 @@ cdef int wait_on_page(machine_t *m, pfn_t pfn, int cause) noexcept nogil:
     cdef thread_t *t = m.curr
     cdef thread_t *w
     cdef int rc = MM_OK
+    # Waiting for a page of the working set is what PSI calls a memory stall.
+    cdef bint thrashing = p.flags & (PG_LOCKED | PG_WORKINGSET) == PG_LOCKED | PG_WORKINGSET
     p.pins += 1
+    if thrashing:
+        memstall_enter(m)
     while p.flags & PG_LOCKED:
         if t.killed:
             rc = MM_EINTR
@@ -337,6 +341,8 @@ cdef int wait_on_page(machine_t *m, pfn_t pfn, int cause) noexcept nogil:
                 while w.wait_next != t.id:
                     w = m.threads[w.wait_next]
                 w.wait_next = t.wait_next
+    if thrashing:
+        memstall_leave(m)
     p.pins -= 1
     if p.flags & PG_ORPHAN and p.pins == 0:
         p.flags &= ~PG_ORPHAN

@@ -207,7 +207,10 @@ cdef bint do_record(machine_t *m, thread_t *t, mm_t *mm, uint64_t r) noexcept no
             e = mm.pt.ptes[page]
             m.now += <ns_t> (n // REPEATS_PER_NS)
             t.accesses += n
-            t.local_hits += n
+            if pte_node(e) == t.nid:
+                t.local_hits += n
+            else:
+                t.remote_hits += n
             m.budget -= <int64_t> n
         return True
     if op == OP_SLEEP:

@@ -12,10 +12,9 @@ from .clock cimport NS_PER_MS, NS_PER_SEC
 from .lruvec cimport (LRUVEC_CONGESTED, LRU_ACTIVE_ANON, LRU_ACTIVE_FILE, LRU_INACTIVE_ANON,
                       LRU_INACTIVE_FILE, LRUVEC_ACTIVATE_ANON, LRUVEC_ACTIVATE_FILE, WORKINGSET_ANON, WORKINGSET_FILE)
 from .machine cimport (EV_DIRECT_BEGIN, EV_DIRECT_END, EV_KSWAPD_SLEEP, EV_KSWAPD_WAKE, count, log_event,
-                       lruvec_page_state, machine_t, mm_charge)
+                       lruvec_page_state, memstall_enter, memstall_leave, machine_t, mm_charge)
 from .node cimport (PGDAT_DIRTY, PGDAT_WRITEBACK, VMSCAN_THROTTLE_CONGESTED, VMSCAN_THROTTLE_NOPROGRESS,
                     VMSCAN_THROTTLE_WRITEBACK, node_t)
-from .psi cimport NR_MEMSTALL, NR_MEMSTALL_RUNNING, psi_change
 from .scan_count cimport can_age_anon, get_scan_count, list_is_low, prepare_scan_control, stop_rule
 from .shrink cimport scan_control_t, scan_nr_t, shrink_active_list, shrink_list
 from .slab cimport shrink_slab
@@ -156,24 +155,6 @@ cdef inline void snapshot_refaults(machine_t *m, node_t *n) noexcept nogil:
     n.lruvec.refaults[WORKINGSET_FILE] = state[LRUVEC_ACTIVATE_FILE]
 
 
-cdef void memstall_enter(machine_t *m) noexcept nogil:
-    cdef thread_t *t = m.curr
-    t.memstall += 1
-    if t.memstall == 1:
-        psi_change(&m.psi.cpu[m.cpu], m.now, NR_MEMSTALL, 1)
-        psi_change(&m.psi.cpu[m.cpu], m.now, NR_MEMSTALL_RUNNING, 1)
-        m.psi.cpu[m.cpu].oncpu_memstall += 1
-
-
-cdef void memstall_leave(machine_t *m) noexcept nogil:
-    cdef thread_t *t = m.curr
-    t.memstall -= 1
-    if t.memstall == 0:
-        psi_change(&m.psi.cpu[m.cpu], m.now, NR_MEMSTALL, -1)
-        psi_change(&m.psi.cpu[m.cpu], m.now, NR_MEMSTALL_RUNNING, -1)
-        m.psi.cpu[m.cpu].oncpu_memstall -= 1
-
-
 # ---- direct reclaim -------------------------------------------------------------------------------------
 
 cdef bint allow_direct_reclaim(machine_t *m, node_t *n) noexcept nogil:
@@ -203,6 +184,7 @@ cdef void throttle_direct_reclaim(machine_t *m, const zonelist_t *zl) noexcept n
 cdef int64_t do_try_to_free_pages(machine_t *m, const zonelist_t *zl, scan_control_t *sc) noexcept nogil:
     cdef int i
     cdef node_t *n
+    cdef bint full_walk = False
     while True:
         count(m, ALLOCSTALL_DMA + zl.highest_zoneidx, 1)
         sc.priority = DEF_PRIORITY
@@ -224,6 +206,10 @@ cdef int64_t do_try_to_free_pages(machine_t *m, const zonelist_t *zl, scan_contr
                 snapshot_refaults(m, n)
         if sc.nr_reclaimed or m.curr.killed:
             return sc.nr_reclaimed
+        if not m.v61 and not full_walk:
+            # the first walk was one of many through the control groups; before giving up, one of all
+            full_walk = True
+            continue
         if sc.skipped_deactivate:
             sc.force_deactivate = True
             sc.skipped_deactivate = False

@@ -161,8 +161,9 @@ def _disk(recording: Recording, device: str) -> Disk:
     if found is not None and found["reads"] >= 1000:
         read = max(found["read_ms"] * 1_000_000 // found["reads"], 20_000)
     iops = int(recording.config.get("iops") or 0)
-    bandwidth = 4096 * iops if iops else 2_000_000_000
-    return Disk("nvme", read=read, write=read, queue_depth=32, bandwidth=bandwidth)
+    if iops:  # requests per second, however long they are
+        read = 1_000_000_000 // iops
+    return Disk("nvme", read=read, write=read, queue_depth=1 if iops else 32, bandwidth=2_000_000_000)
 
 
 def slowness(recording: Recording) -> dict[str, float]:

@@ -10,14 +10,14 @@ from libc.stdlib cimport calloc, realloc
 from libc.string cimport memcpy, memset
 
 from .blkdev cimport blkdev_init, blkdev_t
-from .buddy cimport zone_init, zone_init_free, zone_t
+from .buddy cimport pcp_push, zone_init, zone_init_free, zone_t
 from .filemap cimport filemap_add_mapper, filemap_init, filemap_t
 from .machine cimport (EV_OOM_KILL, count, event_t, global_node_stat, log_event, machine_alloc,
                        machine_finish_zones, machine_free, machine_t, machine_verify, wb_t)
 from .mempolicy cimport MPOL_BIND, mempolicy_t
 from .mm cimport mm_add_vma, mm_init, mm_t
 from .node cimport node_build_zonelist, node_t
-from .page cimport PG_KERNEL
+from .page cimport PG_KERNEL, PG_PCP
 from .page_alloc cimport build_zonelist
 from .pagetable cimport pagetable_resize
 from .psi cimport psi_update_averages
@@ -54,13 +54,22 @@ LATENCY_KINDS = ["hit", "minor", "file_major", "swap_in", "direct_reclaim", "sys
 STALL_CAUSES = ["direct_reclaim", "throttle", "swap_in", "file_read", "dirty", "cpu", "oom", "device", "fsync"]
 
 
+cdef int last_cpu(machine_t *m, int nid):
+    """The node's CPU with the highest number, or CPU 0 of a node without."""
+    cdef int c, last = 0
+    for c in range(m.nr_cpus):
+        if m.cpus[c].nid == nid:
+            last = c
+    return last
+
+
 cdef class Engine:
     """One simulated machine.
 
     params: tunables and costs by the names of params.pxd (all required).
     nodes: per node {"cpus": int, "distance": [int], "access_ns": [int], "tier": int, "demotion": [nid],
-        "zones": [{"idx", "start_pfn", "spanned", "managed", "present", "free"}]}; a zone's kernel memory
-        is what of `managed` is not `free`.
+        "zones": [{"idx", "start_pfn", "spanned", "managed", "present", "free", "percpu", "watermarks",
+        "protection"}]}; a zone's kernel memory is what of `managed` is neither `free` nor `percpu`.
     cpu_nodes: node of each CPU.
     devices: [{"rotational", "read_ns", "write_ns", "queue_depth", "bandwidth"}].
     swaps: [{"slots", "priority" (None: automatic), "device", "synchronous", "rotational"}].
@@ -120,7 +129,7 @@ cdef class Engine:
         cdef zone_t *z
         cdef int32_t[MAX_NODES] load
         cdef int i, j
-        cdef int64_t end, pinned
+        cdef int64_t end, first, listed, pfn
         memset(load, 0, sizeof(load))
         for i, spec in enumerate(nodes):
             n = &m.nodes[i]
@@ -162,9 +171,15 @@ cdef class Engine:
                 if not 0 <= zs["free"] <= z.managed <= z.spanned:
                     raise ValueError(f"zone {zs['idx']} of node {i}: free {zs['free']}, managed {z.managed}, "
                                      f"spanned {z.spanned} pages do not fit together")
-                pinned = z.managed - <int64_t> zs["free"]
-                n.stat[NR_KERNEL_PINNED] += pinned
-                zone_init_free(z, m.frames, end - <int64_t> zs["free"], end)
+                first = end - <int64_t> zs["free"]
+                listed = min(<int64_t> zs.get("percpu", 0), z.managed - <int64_t> zs["free"], z.pcp_high_max)
+                n.stat[NR_KERNEL_PINNED] += z.managed - <int64_t> zs["free"] - listed
+                zone_init_free(z, m.frames, first, end)
+                # in the list of the node's last CPU: what the first ones have, they use up at once
+                for pfn in range(first - listed, first):
+                    m.frames[pfn].flags = PG_PCP
+                    m.frames[pfn].zone = <uint8_t> z.id
+                    pcp_push(&z.pcp[last_cpu(m, i)], <uint32_t> pfn)
         slab_caches_init(m)
         self.place_slab()
         m.zonelists = <zonelist_t *> calloc(m.nr_nodes, sizeof(zonelist_t))
@@ -194,6 +209,8 @@ cdef class Engine:
         n.stat[NR_SLAB_UNRECLAIMABLE] = m.p.slab_unreclaimable
         m.slab_freeable = min(m.p.slab_freeable, max(0, z.managed - z.nr_free))
         m.slab_pool = z.start_pfn + z.spanned - z.nr_free - m.slab_freeable
+        for j in range(m.nr_cpus):
+            m.slab_pool -= z.pcp[j].count
         for k in range(m.slab_freeable):
             m.frames[m.slab_pool + k].flags = PG_KERNEL
             m.frames[m.slab_pool + k].zone = <uint8_t> z.id

@@ -42,7 +42,6 @@ cdef void shrink_lruvec(machine_t *m, node_t *n, scan_control_t *sc) noexcept no
     cdef int64_t reclaimed = 0, batch, nf, na
     cdef int lru
     cdef bint proportional = not sc.is_kswapd and sc.priority == DEF_PRIORITY
-    cdef bint adjusted = False
     get_scan_count(m, n, sc, nr)
     for lru in range(4):
         targets[lru] = nr[lru]
@@ -53,14 +52,13 @@ cdef void shrink_lruvec(machine_t *m, node_t *n, scan_control_t *sc) noexcept no
                 batch = min(nr[lru], SWAP_CLUSTER_MAX)
                 nr[lru] -= batch
                 reclaimed += shrink_list(m, n, lru, batch, sc)
-        if reclaimed < sc.nr_to_reclaim or proportional or adjusted:
+        if reclaimed < sc.nr_to_reclaim or proportional:
             continue
         nf = nr[LRU_INACTIVE_FILE] + nr[LRU_ACTIVE_FILE]
         na = nr[LRU_INACTIVE_ANON] + nr[LRU_ACTIVE_ANON]
         if nf == 0 or na == 0:
             break
         stop_rule(targets, nr)
-        adjusted = True
     finish_plug(m)
     sc.nr_reclaimed += reclaimed
     if can_age_anon(m, n) and list_is_low(m, n, LRU_ACTIVE_ANON):

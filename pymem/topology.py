@@ -125,6 +125,8 @@ class Zone:
     start_pfn, spanned, present, managed : int
     free : int
         What is not in use when the run begins.
+    percpu : int
+        Further free pages, in per-CPU lists: a machine that has run for a while has some hundred.
     watermarks : (min, low, high), optional
     protection : sequence of int, optional
         Read off a running kernel.  A kernel computes both at boot, before it gives back the memory of its
@@ -138,6 +140,7 @@ class Zone:
     present: int
     managed: int
     free: int
+    percpu: int = 0
     watermarks: tuple[int, int, int] | None = None
     protection: tuple[int, ...] = ()
 
@@ -148,6 +151,10 @@ class Zone:
             raise ScenarioError(
                 f"zone {self.name}: free {self.free}, managed {self.managed}, present {self.present}, spanned "
                 f"{self.spanned}; accepted is free <= managed <= present <= spanned"
+            )
+        if not isinstance(self.percpu, int) or not 0 <= self.percpu <= self.managed - self.free:
+            raise ScenarioError(
+                f"zone {self.name}.percpu: {self.percpu!r}; accepted is 0 to {self.managed - self.free}, what is not free"
             )
         marks = self.watermarks
         if marks is not None and (len(marks) != 3 or not 0 <= marks[0] <= marks[1] <= marks[2]):

@@ -116,14 +116,14 @@ def machine(recording: Recording) -> Machine:
         nodes.setdefault(int(z["node"]), []).append(
             Zone(
                 z["zone"], *(int(z[key]) for key in ("start_pfn", "spanned", "present", "managed", "free")),
-                (int(z["min"]), int(z["low"]), int(z["high"])),
+                watermarks=(int(z["min"]), int(z["low"]), int(z["high"])),
             )  # fmt: skip
         )
     hidden = hidden_pages(recording) // len(nodes)
     for zones in nodes.values():
         largest = max(range(len(zones)), key=lambda i: zones[i].managed)
         zone = zones[largest]
-        zones[largest] = replace(zone, free=min(zone.free + hidden, zone.managed))
+        zones[largest] = replace(zone, percpu=min(hidden, zone.managed - zone.free))
     cpus = int(recording.data.get("cpus") or recording.config.get("smp", 1))
     shares = [len(part) for part in np.array_split(np.arange(cpus), len(nodes))]
     v = recording.data["vmstat_start"]

@@ -150,7 +150,7 @@ class Historical(Scored):
                 points //= root or 1
             if facts.nice[i] > 0:
                 points *= 2
-            adj = int(facts.oom_score_adj[i]) * 17 // 1000
+            adj = min(int(facts.oom_score_adj[i] * 17 / 1000), 15)  # as /proc/PID/oom_adj: towards zero, at most 15
             out.append(max(points, 1) << adj if adj > 0 else points >> -adj)
         return np.array(out, np.float64)
 
@@ -204,10 +204,14 @@ class Custom(Scored):
 
     def points(self, facts: OomFacts) -> NDArray[np.float64]:
         """What the function says."""
-        scores = np.asarray(self.function(facts), np.float64)
+        found = self.function(facts)
+        try:
+            scores = np.asarray(found, np.float64)
+        except (TypeError, ValueError):
+            scores = np.array(np.nan)
         if scores.shape != facts.pid.shape or np.isnan(scores).any():
             raise ScenarioError(
-                f"oom_policy: the function gave {scores!r}; accepted are {len(facts.pid)} numbers, one per task"
+                f"oom_policy: the function gave {found!r}; accepted are {len(facts.pid)} numbers, one per task"
             )
         return scores
 

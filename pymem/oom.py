@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from pymem.errors import ScenarioError
+from pymem.topology import ZONE_NAMES
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -272,7 +273,7 @@ def oom_report(
         f" free:{free} free_pcp:{pcp} free_cma:0",
     ]
     for z in zones:
-        label = f"Node {z['node']} {('DMA', 'DMA32', 'Normal', 'Movable')[z['idx']]}"
+        label = f"Node {z['node']} {ZONE_NAMES[z['idx']]}"
         kb = {key: 4 * z[key] for key in ("free", "boost", "min", "low", "high", "present", "managed")}
         lru = dict(zip(("inactive_anon", "active_anon", "inactive_file", "active_file", "unevictable"), z["lru"],
                        strict=True))  # fmt: skip
@@ -285,7 +286,7 @@ def oom_report(
             f"lowmem_reserve[]: {' '.join(map(str, z['protection']))}",
         ]
     for z in zones:
-        label = f"Node {z['node']} {('DMA', 'DMA32', 'Normal', 'Movable')[z['idx']]}"
+        label = f"Node {z['node']} {ZONE_NAMES[z['idx']]}"
         blocks = " ".join(f"{count}*{4 << order}kB" for order, count in enumerate(z["free_area"]))
         total = sum(count << order for order, count in enumerate(z["free_area"]))
         lines.append(f"{label}: {blocks} = {4 * total}kB")

@@ -272,19 +272,30 @@ class Machine:
             out.append(zones)
         if not any(out):
             raise ScenarioError("machine.memory: no node has any; accepted is 16MiB to 8TiB in at least one")
-        if not any(node.zones for node in self.all_nodes):
+        if any(node.zones for node in self.all_nodes):
+            held = sum(zone.managed - zone.free for zones in out for zone in zones)
+            if sum(self.slab().values()) > held:
+                raise ScenarioError(
+                    f"machine.boot: slab of {sum(self.slab().values())} pages; accepted is up to the {held} pages that "
+                    "the zones say are not free"
+                )
+        else:
             first = next(i for i, zones in enumerate(out) if zones)
             out[first] = self._boot(out[first], sum(zone.managed for zones in out for zone in zones))
         return out
 
     def slab(self) -> dict[str, int]:
         """Pages of slab in use when the run begins, by the names of `Boot`."""
-        total = sum(zone.managed for zones in self._unbooted() for zone in zones)
+        zones = [zone for zones in self._unbooted() for zone in zones]
+        total = sum(zone.managed for zone in zones)
+        most = 65536
+        if any(node.zones for node in self.all_nodes):  # what the kernel holds is given too, and slab is part of it
+            most = sum(zone.managed - zone.free for zone in zones) // 4
         typical = {"slab_reclaimable": total // 128, "slab_freeable": total // 256, "slab_unreclaimable": total // 64}
         out = {}
         for name, pages in typical.items():
             given = getattr(self.boot, name)
-            out[name] = min(pages, 65536) if given is None else parse_pages(given, f"machine.boot.{name}")
+            out[name] = min(pages, most) if given is None else parse_pages(given, f"machine.boot.{name}")
         return out
 
     def _unbooted(self) -> list[list[Zone]]:

@@ -56,8 +56,8 @@ def parse_bytes(value: int | str, key: str = "size") -> int:
         return _bounded(value, value, key, MAX_BYTES, accepted)
     number, unit = _split(value, key, accepted)
     found = _SIZE.fullmatch(unit)
-    if found is None:
-        raise UnitError(f"{key}: unit {unit!r} of {value!r} is unknown; accepted is {accepted}")
+    if found is None or (found[1] is None and "." in number):
+        raise UnitError(f"{key}: unit {unit!r} of {value!r} does not fit; accepted is {accepted}")
     return _bounded(_scaled(number, 1 << _SHIFTS[(found[1] or "").lower()]), value, key, MAX_BYTES, accepted)
 
 

@@ -52,7 +52,7 @@ class Latency:
             raise ValueError(f"percentile {p}; accepted is 0 to 100")
         if not self.count:
             return 0
-        reached = np.searchsorted(np.cumsum(self.counts), self.count * p / 100)
+        reached = np.searchsorted(np.cumsum(self.counts), max(self.count * p / 100, 1))
         return int(self.lower_ns[min(int(reached), len(self.lower_ns) - 1)])
 
 

@@ -83,7 +83,7 @@ class Task:
         if self.stop is not None:
             object.__setattr__(self, "stop", units.parse_time(self.stop, f"{key}.stop"))
             if self.stop_ns <= self.start_ns:
-                raise ScenarioError(f"{key}.stop: {self.stop_ns} ns; accepted is a time after its start, {self.start_ns}")
+                raise ScenarioError(f"{key}.stop: {self.stop_ns} ns; accepted is after its start, {self.start_ns}")
         if self.affinity is not None:
             if not isinstance(self.affinity, (list, tuple)) or not self.affinity:
                 raise ScenarioError(f"{key}.affinity: {self.affinity!r}; accepted are one or more numbers of CPUs")
@@ -232,7 +232,8 @@ class Scenario:
                     f"{key}: unknown setting; accepted are vm.NAME, costs.NAME, machine.memory, machine.cpus, seed, "
                     "kernel, sample_interval, time_limit, oom_policy, name"
                 )
-        return replace(self, machine=replace(self.machine, **machine), **tables, **others)
+        others.update(tables, machine=replace(self.machine, **machine))
+        return replace(self, **others)
 
 
 def _integer(key: str, value: Any) -> int:

@@ -246,7 +246,8 @@ class Machine:
         if not isinstance(rows, (list, tuple)) or not all(isinstance(row, (list, tuple)) for row in rows):
             raise ScenarioError(f"machine.distances: {rows!r}; accepted are {accepted}")
         if rows and [len(row) for row in rows] != [n] * n:
-            raise ScenarioError(f"machine.distances: {len(rows)} rows of {[len(r) for r in rows]}; accepted are {accepted}")
+            found = f"{len(rows)} rows of {[len(row) for row in rows]}"
+            raise ScenarioError(f"machine.distances: {found}; accepted are {accepted}")
         for i, row in enumerate(rows):
             for distance in row:
                 _integer(distance, f"machine.distances[{i}]", LOCAL_DISTANCE, 254)

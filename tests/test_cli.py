@@ -36,7 +36,12 @@ def environment():
 def pymem(tmp_path):
     def call(*arguments):
         return subprocess.run(
-            [*COMMAND, *map(str, arguments)], capture_output=True, text=True, cwd=tmp_path, env=environment(), check=False
+            [*COMMAND, *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env=environment(),
+            check=False,
         )
 
     (tmp_path / "tiny.toml").write_text(TINY)
@@ -134,10 +139,13 @@ def one_line(done, message):
         ("16MiB", "16PiB", "bad.toml: machine.memory: '16PiB'; accepted is 16MiB to 8TiB"),
         ('"uniform"', '"uni"', "bad.toml: tasks[0].workload.kind: 'uni'; accepted are 'trace'"),
         ("9000", '"many"', "bad.toml: tasks[0].workload.accesses: 'many'; accepted is an integer"),
-        ('kind = "uniform", size = "20MiB"', 'kind = "uniform", region = { size = "20MiB", locked = true }',
-         "can never fit; accepted is up to the"),
+        (
+            'kind = "uniform", size = "20MiB"',
+            'kind = "uniform", region = { size = "20MiB", locked = true }',
+            "can never fit; accepted is up to the",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_mistake_in_the_scenario_is_one_line(pymem, tmp_path, old, new, message):
     assert old in TINY
     (tmp_path / "bad.toml").write_text(TINY.replace(old, new))
@@ -152,7 +160,10 @@ def test_a_mistake_in_the_scenario_is_one_line(pymem, tmp_path, old, new, messag
         (["."], ".: Is a directory"),
         (["tiny.toml", "--set", "vm.swappiness"], "--set 'vm.swappiness': accepted is KEY=VALUE"),
         (["tiny.toml", "--set", "vm.swapiness=1"], "vm.swapiness: unknown tunable; did you mean swappiness?"),
-        (["tiny.toml", "--set", "vm.swappiness=201"], "vm.swappiness: '201' is out of range; accepted is a whole number"),
+        (
+            ["tiny.toml", "--set", "vm.swappiness=201"],
+            "vm.swappiness: '201' is out of range; accepted is a whole number",
+        ),
         (["tiny.toml", "--set", "vm.max_map_count=9"], "vm.max_map_count: the kernel has it, but it has no effect"),
         (["tiny.toml", "--set", "vm.dirty_bytes=9999", "--set", "vm.dirty_ratio=9"], "excludes vm.dirty_ratio = 9"),
         (["tiny.toml", "--set", "colour=1"], "colour: unknown setting; accepted are vm.NAME"),
@@ -220,8 +231,13 @@ def test_ctrl_c_keeps_what_there_is_and_marks_it(tmp_path, text):
     (tmp_path / "long.toml").write_text(text)
     done = subprocess.run(
         [sys.executable, "-c", PRESSED, "run", "long.toml", "--out", "out", "--set", "sample_interval=0"],
-        capture_output=True, text=True, cwd=tmp_path, env=environment(), check=False, timeout=60,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=environment(),
+        check=False,
+        timeout=60,
+    )
     assert (done.returncode, done.stderr) == (130, "")
     assert "The run was interrupted: everything below is PARTIAL." in done.stdout
     saved = json.loads((tmp_path / "out" / "result.json").read_text())

@@ -14,13 +14,27 @@ SECOND = 10**9
 
 def facts(rows, total=4_000_000, allocating=-1, now=0):
     """Facts from one dict per task; what is left out is 0."""
-    names = ("rss_anon", "rss_file", "rss_shmem", "swapents", "page_tables", "total_vm", "oom_score_adj", "nice",
-             "start_ns", "cpu_ns")  # fmt: skip
+    names = (
+        "rss_anon",
+        "rss_file",
+        "rss_shmem",
+        "swapents",
+        "page_tables",
+        "total_vm",
+        "oom_score_adj",
+        "nice",
+        "start_ns",
+        "cpu_ns",
+    )
     columns = {name: np.array([row.get(name, 0) for row in rows], np.int64) for name in names}
     return OomFacts(
-        name=np.array([f"t{i}" for i in range(len(rows))], object), pid=np.arange(1000, 1000 + len(rows)),
-        total_pages=total, allocating=allocating, now_ns=now, **columns,
-    )  # fmt: skip
+        name=np.array([f"t{i}" for i in range(len(rows))], object),
+        pid=np.arange(1000, 1000 + len(rows)),
+        total_pages=total,
+        allocating=allocating,
+        now_ns=now,
+        **columns,
+    )
 
 
 #        rss  swap  tables  adj  with 2 000 400 pages in all: points = rss + swap + tables + adj * 2000
@@ -42,13 +56,17 @@ def test_badness_is_resident_swapped_and_page_tables_plus_the_adjustment():
 @pytest.mark.parametrize(
     ("row", "score"),
     [
-        ({}, 666), ({"rss_anon": 1000}, 666), ({"swapents": 400_000}, 733), ({"rss_file": 4_000_000}, 1333),
-        ({"rss_anon": 4_000_000, "oom_score_adj": 1000}, 2000), ({"oom_score_adj": -999}, 0),
+        ({}, 666),
+        ({"rss_anon": 1000}, 666),
+        ({"swapents": 400_000}, 733),
+        ({"rss_file": 4_000_000}, 1333),
+        ({"rss_anon": 4_000_000, "oom_score_adj": 1000}, 2000),
+        ({"oom_score_adj": -999}, 0),
         ({"oom_score_adj": -1000, "rss_anon": 4_000_000}, 0),
         # badness -2001: -2001000 / 4000000 is 0 in C and -1 with floor; 1000 * 2 / 3 = 666
         ({"oom_score_adj": -1, "rss_anon": 1999}, 666),
     ],
-)  # fmt: skip
+)
 def test_oom_score(row, score):
     assert oom.oom_score(facts([row])).tolist() == [score]
 
@@ -67,7 +85,9 @@ def test_no_policy_kills_a_protected_task(name):
     assert policy.choose(facts([protected] * 2, allocating=0, now=SECOND)) is None
     assert policy.choose(facts([])) is None
     small = {"rss_anon": 1, "total_vm": 1, "start_ns": SECOND}
-    assert policy.choose(facts([protected, small, protected], allocating=0, now=SECOND)) == (None if name == "panic" else 1)
+    assert policy.choose(facts([protected, small, protected], allocating=0, now=SECOND)) == (
+        None if name == "panic" else 1
+    )
 
 
 # Linux 2.6.24: total_vm / isqrt(CPU s / 10.24) / isqrt(isqrt(run s / 1024)), doubled if niced, shifted by oom_adj.
@@ -78,14 +98,17 @@ DAY = {"total_vm": 100_000, "cpu_ns": 3600 * SECOND}
 @pytest.mark.parametrize(
     ("row", "points"),
     [
-        ({"total_vm": 100_000, "start_ns": 86400 * SECOND}, 100_000), (DAY, 1851), (DAY | {"nice": 1}, 3702),
+        ({"total_vm": 100_000, "start_ns": 86400 * SECOND}, 100_000),
+        (DAY, 1851),
+        (DAY | {"nice": 1}, 3702),
         (DAY | {"nice": -5}, 1851),
         (DAY | {"oom_score_adj": 118}, 1851 << 2),  # 118 * 17 / 1000 = 2
         (DAY | {"oom_score_adj": -118}, 1851 >> 2),  # towards zero, as /proc/PID/oom_adj shows it
         (DAY | {"oom_score_adj": 1000}, 1851 << 15),  # the largest oom_adj is 15
-        (DAY | {"total_vm": 0, "oom_score_adj": 59}, 1 << 1), (DAY | {"total_vm": 0}, 0),
+        (DAY | {"total_vm": 0, "oom_score_adj": 59}, 1 << 1),
+        (DAY | {"total_vm": 0}, 0),
     ],
-)  # fmt: skip
+)
 def test_points_of_old_kernels(row, points):
     assert oom.Historical().points(facts([row], now=86400 * SECOND)).tolist() == [points]
 
@@ -120,7 +143,7 @@ def test_a_function_of_ones_own():
 
 @pytest.mark.parametrize("answer", [[1.0], 1.0, [1, 2, 3], [math.nan, 1], None, "ab", ["a", "b"], [[1, 2]]], ids=repr)
 def test_a_function_that_gives_no_scores(answer):
-    with pytest.raises(ScenarioError, match="^oom_policy: the function gave .*; accepted are 2 numbers, one per task$"):
+    with pytest.raises(ScenarioError, match=r"^oom_policy: the function gave .*; accepted are 2 numbers, one per task$"):
         oom.by_name(lambda _: answer).choose(facts([{}, {}]))
 
 
@@ -128,13 +151,23 @@ def test_names_of_policies():
     for name, cls in oom.POLICIES.items():
         assert type(oom.by_name(name)) is cls
     for wrong in ("Kernel", "", 3, None):
-        with pytest.raises(ScenarioError, match="^oom_policy: .*; accepted are"):
+        with pytest.raises(ScenarioError, match=r"^oom_policy: .*; accepted are"):
             oom.by_name(wrong)
 
 
 def test_facts_from_the_engine():
-    columns = ("pid", "rss_anon", "rss_file", "rss_shmem", "swapents", "page_tables", "total_vm", "oom_score_adj",
-               "start_ns", "cpu_ns")  # fmt: skip
+    columns = (
+        "pid",
+        "rss_anon",
+        "rss_file",
+        "rss_shmem",
+        "swapents",
+        "page_tables",
+        "total_vm",
+        "oom_score_adj",
+        "start_ns",
+        "cpu_ns",
+    )
     rows = [dict(zip(columns, range(k, k + len(columns)), strict=True)) for k in (0, 100)]
     found = oom.facts_from([("a", 1, rows[0]), ("b", -2, rows[1])], allocating=1, total_pages=9, now_ns=8)
     for i, column in enumerate(columns):
@@ -147,22 +180,39 @@ def test_facts_from_the_engine():
 # ---- the report -------------------------------------------------------------------------------------------
 
 NODE = dict.fromkeys(
-    ("nr_active_anon nr_inactive_anon nr_isolated_anon nr_active_file nr_inactive_file nr_isolated_file nr_unevictable "
-     "nr_dirty nr_writeback nr_slab_reclaimable nr_slab_unreclaimable nr_mapped nr_shmem nr_page_table_pages "
-     "nr_file_pages nr_swapcached").split(), 0) | {"nr_active_anon": 11, "nr_file_pages": 77, "nr_swapcached": 2}  # fmt: skip
+    (
+        "nr_active_anon nr_inactive_anon nr_isolated_anon nr_active_file nr_inactive_file nr_isolated_file "
+        "nr_unevictable nr_dirty nr_writeback nr_slab_reclaimable nr_slab_unreclaimable nr_mapped nr_shmem nr_page_table_pages "
+        "nr_file_pages nr_swapcached"
+    ).split(),
+    0,
+) | {"nr_active_anon": 11, "nr_file_pages": 77, "nr_swapcached": 2}
 ZONE = {
-    "node": 0, "idx": 1, "free": 30, "boost": 0, "min": 10, "low": 12, "high": 14, "present": 1000, "managed": 900,
-    "lru": [1, 2, 3, 4, 5], "write_pending": 6, "pcp": [{"count": 7}, {"count": 8}], "protection": [0, 0, 9],
+    "node": 0,
+    "idx": 1,
+    "free": 30,
+    "boost": 0,
+    "min": 10,
+    "low": 12,
+    "high": 14,
+    "present": 1000,
+    "managed": 900,
+    "lru": [1, 2, 3, 4, 5],
+    "write_pending": 6,
+    "pcp": [{"count": 7}, {"count": 8}],
+    "protection": [0, 0, 9],
     "free_area": [2, 2, 0, 3],
-}  # fmt: skip
+}
 
 
 def report(choice):
-    rows = [{"rss_anon": 10, "rss_file": 20, "rss_shmem": 3, "swapents": 4, "page_tables": 5, "total_vm": 600},
-            {"oom_score_adj": -1000}]  # fmt: skip
+    rows = [
+        {"rss_anon": 10, "rss_file": 20, "rss_shmem": 3, "swapents": 4, "page_tables": 5, "total_vm": 600},
+        {"oom_score_adj": -1000},
+    ]
     return oom.oom_report(
         facts(rows), choice, asker=("app", 5), node_stats=NODE, zones=[ZONE], swap={"free": 1, "total": 25}
-    ).splitlines()  # fmt: skip
+    ).splitlines()
 
 
 def test_the_report_has_the_kernels_layout():
@@ -172,19 +222,25 @@ def test_the_report_has_the_kernels_layout():
     assert lines[1:3] == ["Mem-Info:", "active_anon:11 inactive_anon:0 isolated_anon:0"]
     assert " free:30 free_pcp:15 free_cma:0" in lines
     assert (
-        "Node 0 DMA32 free:120kB boost:0kB min:40kB low:48kB high:56kB active_anon:8kB inactive_anon:4kB active_file:16kB "
-        "inactive_file:12kB unevictable:20kB writepending:24kB present:4000kB managed:3600kB free_pcp:60kB"
+        "Node 0 DMA32 free:120kB boost:0kB min:40kB low:48kB high:56kB active_anon:8kB inactive_anon:4kB "
+        "active_file:16kB inactive_file:12kB unevictable:20kB writepending:24kB present:4000kB managed:3600kB free_pcp:60kB"
     ) in lines
     assert "lowmem_reserve[]: 0 0 9" in lines
     assert "Node 0 DMA32: 2*4kB 2*8kB 0*16kB 3*32kB = 120kB" in lines
-    for line in ("77 total pagecache pages", "2 pages in swap cache", "Free swap  = 4kB", "Total swap = 100kB",
-                 "1000 pages RAM", "100 pages reserved"):  # fmt: skip
+    for line in (
+        "77 total pagecache pages",
+        "2 pages in swap cache",
+        "Free swap  = 4kB",
+        "Total swap = 100kB",
+        "1000 pages RAM",
+        "100 pages reserved",
+    ):
         assert line in lines
     head = lines.index("Tasks state (memory values in pages):")
     # "[%7d] %5d %5d %8lu %8lu %8lu %8lu %9lu %8ld %8lu         %5hd %s"
-    assert lines[head + 2] == "[%7d] %5d %5d %8d %8d %8d %8d %9d %8d %8d         %5d %s" % (
-        1000, 0, 1000, 600, 33, 10, 20, 3, 5 * 4096, 4, 0, "t0",
-    )  # fmt: skip
+    numbers = [(600, 8), (33, 8), (10, 8), (20, 8), (3, 9), (5 * 4096, 8), (4, 8)]
+    columns = " ".join(str(number).rjust(width) for number, width in numbers)
+    assert lines[head + 2] == f"[   1000]     0  1000 {columns}             0 t0"
     assert lines[head + 3].endswith("        -1000 t1")
     assert lines[-2].endswith("global_oom,task_memcg=/,task=t0,pid=1000,uid=0")
     assert lines[-1] == (

@@ -10,11 +10,25 @@ NUMA = ("numa_hit", "numa_miss", "numa_foreign", "numa_interleave", "numa_local"
 
 def zone(idx=2, **changes):
     return {
-        "node": 0, "idx": idx, "free": 1000, "boost": 0, "min": 10, "low": 20, "high": 30, "promo": 40, "spanned": 9000,
-        "present": 8000, "managed": 7000, "start_pfn": 4096, "lru": [1, 2, 3, 4, 5], "write_pending": 6,
-        "protection": [0, 0, 0, 0], "stat": {name: i for i, name in enumerate(NUMA)},
-        "pcp": [{"count": 1, "high": 2, "batch": 3}], **changes,
-    }  # fmt: skip
+        "node": 0,
+        "idx": idx,
+        "free": 1000,
+        "boost": 0,
+        "min": 10,
+        "low": 20,
+        "high": 30,
+        "promo": 40,
+        "spanned": 9000,
+        "present": 8000,
+        "managed": 7000,
+        "start_pfn": 4096,
+        "lru": [1, 2, 3, 4, 5],
+        "write_pending": 6,
+        "protection": [0, 0, 0, 0],
+        "stat": {name: i for i, name in enumerate(NUMA)},
+        "pcp": [{"count": 1, "high": 2, "batch": 3}],
+        **changes,
+    }
 
 
 EVENTS = {name: 100 + i for i, name in enumerate(EVENT_NAMES)}
@@ -54,23 +68,79 @@ def test_the_order_of_6_12():
     found = vmstat("6.12")
     assert next(iter(found)) == "nr_free_pages"
     assert in_order(
-        found, "nr_zone_unevictable", "nr_zone_write_pending", "nr_mlock", "numa_hit", "numa_other", "nr_inactive_anon",
-        "nr_unevictable", "nr_slab_reclaimable", "nr_isolated_anon", "workingset_refault_anon", "nr_anon_pages", "nr_mapped",
-        "nr_file_pages", "nr_dirty", "nr_writeback", "nr_shmem", "nr_vmscan_write", "nr_dirtied", "nr_written",
-        "nr_kernel_stack", "nr_page_table_pages", "nr_swapcached", "pgpromote_success", "pgdemote_kswapd",
-        "pgdemote_direct", "nr_dirty_threshold", "pgpgin", "pgpgout", "pswpin", "pswpout", "pgalloc_dma", "allocstall_dma",
-        "pgskip_dma", "pgfree", "pgactivate", "pgdeactivate", "pgfault", "pgmajfault", "pgrefill", "pgsteal_kswapd",
-        "pgsteal_direct", "pgscan_kswapd", "pgscan_direct", "pgscan_direct_throttle", "pgscan_anon", "pgsteal_anon",
-        "zone_reclaim_success", "zone_reclaim_failed", "slabs_scanned", "pageoutrun", "pgrotated", "oom_kill",
-        "numa_pte_updates", "pgmigrate_success", "unevictable_pgs_culled", "swap_ra", "swap_ra_hit",
-    )  # fmt: skip
+        found,
+        "nr_zone_unevictable",
+        "nr_zone_write_pending",
+        "nr_mlock",
+        "numa_hit",
+        "numa_other",
+        "nr_inactive_anon",
+        "nr_unevictable",
+        "nr_slab_reclaimable",
+        "nr_isolated_anon",
+        "workingset_refault_anon",
+        "nr_anon_pages",
+        "nr_mapped",
+        "nr_file_pages",
+        "nr_dirty",
+        "nr_writeback",
+        "nr_shmem",
+        "nr_vmscan_write",
+        "nr_dirtied",
+        "nr_written",
+        "nr_kernel_stack",
+        "nr_page_table_pages",
+        "nr_swapcached",
+        "pgpromote_success",
+        "pgdemote_kswapd",
+        "pgdemote_direct",
+        "nr_dirty_threshold",
+        "pgpgin",
+        "pgpgout",
+        "pswpin",
+        "pswpout",
+        "pgalloc_dma",
+        "allocstall_dma",
+        "pgskip_dma",
+        "pgfree",
+        "pgactivate",
+        "pgdeactivate",
+        "pgfault",
+        "pgmajfault",
+        "pgrefill",
+        "pgsteal_kswapd",
+        "pgsteal_direct",
+        "pgscan_kswapd",
+        "pgscan_direct",
+        "pgscan_direct_throttle",
+        "pgscan_anon",
+        "pgsteal_anon",
+        "zone_reclaim_success",
+        "zone_reclaim_failed",
+        "slabs_scanned",
+        "pageoutrun",
+        "pgrotated",
+        "oom_kill",
+        "numa_pte_updates",
+        "pgmigrate_success",
+        "unevictable_pgs_culled",
+        "swap_ra",
+        "swap_ra_hit",
+    )
 
 
 def test_the_order_of_6_1_differs():
     """pgdemote_* were events, after pgsteal_direct."""
     found = vmstat("6.1")
-    assert in_order(found, "pgpromote_candidate", "nr_dirty_threshold", "pgsteal_direct", "pgdemote_kswapd",
-                    "pgdemote_direct", "pgscan_kswapd")  # fmt: skip
+    assert in_order(
+        found,
+        "pgpromote_candidate",
+        "nr_dirty_threshold",
+        "pgsteal_direct",
+        "pgdemote_kswapd",
+        "pgdemote_direct",
+        "pgscan_kswapd",
+    )
     assert set(vmstat("6.12")) - set(found) == {"zone_reclaim_success", "swpin_zero", "swpout_zero", "zswpwb"}
 
 
@@ -81,11 +151,24 @@ def test_vmstat_text():
 # ---- meminfo ----------------------------------------------------------------------------------------------
 
 PLAIN = dict.fromkeys(NODE_STAT_NAMES, 0) | {
-    "nr_active_anon": 1, "nr_inactive_anon": 2, "nr_active_file": 100, "nr_inactive_file": 50, "nr_unevictable": 5,
-    "nr_mlock": 4, "nr_file_pages": 160, "nr_swapcached": 3, "nr_dirty": 6, "nr_writeback": 7, "nr_anon_pages": 8,
-    "nr_mapped": 9, "nr_shmem": 10, "nr_slab_reclaimable": 60, "nr_slab_unreclaimable": 11, "nr_kernel_stack": 16,
+    "nr_active_anon": 1,
+    "nr_inactive_anon": 2,
+    "nr_active_file": 100,
+    "nr_inactive_file": 50,
+    "nr_unevictable": 5,
+    "nr_mlock": 4,
+    "nr_file_pages": 160,
+    "nr_swapcached": 3,
+    "nr_dirty": 6,
+    "nr_writeback": 7,
+    "nr_anon_pages": 8,
+    "nr_mapped": 9,
+    "nr_shmem": 10,
+    "nr_slab_reclaimable": 60,
+    "nr_slab_unreclaimable": 11,
+    "nr_kernel_stack": 16,
     "nr_page_table_pages": 12,
-}  # fmt: skip
+}
 
 
 def meminfo(**changes):
@@ -95,24 +178,67 @@ def meminfo(**changes):
 
 def test_the_fields_of_meminfo_in_order():
     assert list(meminfo()) == [
-        "MemTotal", "MemFree", "MemAvailable", "Buffers", "Cached", "SwapCached", "Active", "Inactive", "Active(anon)",
-        "Inactive(anon)", "Active(file)", "Inactive(file)", "Unevictable", "Mlocked", "SwapTotal", "SwapFree", "Zswap",
-        "Zswapped", "Dirty", "Writeback", "AnonPages", "Mapped", "Shmem", "KReclaimable", "Slab", "SReclaimable",
-        "SUnreclaim", "KernelStack", "PageTables", "CommitLimit",
-    ]  # fmt: skip
+        "MemTotal",
+        "MemFree",
+        "MemAvailable",
+        "Buffers",
+        "Cached",
+        "SwapCached",
+        "Active",
+        "Inactive",
+        "Active(anon)",
+        "Inactive(anon)",
+        "Active(file)",
+        "Inactive(file)",
+        "Unevictable",
+        "Mlocked",
+        "SwapTotal",
+        "SwapFree",
+        "Zswap",
+        "Zswapped",
+        "Dirty",
+        "Writeback",
+        "AnonPages",
+        "Mapped",
+        "Shmem",
+        "KReclaimable",
+        "Slab",
+        "SReclaimable",
+        "SUnreclaim",
+        "KernelStack",
+        "PageTables",
+        "CommitLimit",
+    ]
 
 
 def test_meminfo_in_kib():
     found = meminfo()
     expected = {
-        "MemTotal": 7000, "MemFree": 2000, "Cached": 157, "SwapCached": 3, "Active": 101, "Inactive": 52, "Active(file)": 100,
-        "Unevictable": 5, "Mlocked": 4, "SwapTotal": 500, "SwapFree": 400, "Dirty": 6, "Writeback": 7, "AnonPages": 8,
-        "Mapped": 9, "Shmem": 10, "Slab": 71, "SReclaimable": 60, "SUnreclaim": 11, "PageTables": 12,
+        "MemTotal": 7000,
+        "MemFree": 2000,
+        "Cached": 157,
+        "SwapCached": 3,
+        "Active": 101,
+        "Inactive": 52,
+        "Active(file)": 100,
+        "Unevictable": 5,
+        "Mlocked": 4,
+        "SwapTotal": 500,
+        "SwapFree": 400,
+        "Dirty": 6,
+        "Writeback": 7,
+        "AnonPages": 8,
+        "Mapped": 9,
+        "Shmem": 10,
+        "Slab": 71,
+        "SReclaimable": 60,
+        "SUnreclaim": 11,
+        "PageTables": 12,
         # half of all memory, and swap
         "CommitLimit": 3500 + 500,
         # free - reserve + (cache - min(cache / 2, low)) + (slab - min(slab / 2, low)), with low = 20 + 20
         "MemAvailable": 2000 - 130 + (150 - 40) + (60 - 30),
-    }  # fmt: skip
+    }
     assert {name: found[name] for name in expected} == {name: 4 * pages for name, pages in expected.items()}
     assert found["KernelStack"] == 16  # counted in KiB
 
@@ -146,13 +272,14 @@ def test_zoneinfo_text():
         "      numa_other 5\n"
         "  pagesets\n    cpu: 0\n              count: 1\n              high:  2\n              batch: 3\n"
         "  start_pfn:           4096\n"
-    )  # fmt: skip
+    )
 
 
 def test_pressure_text():
     psi = {
-        "memory_some": {"avg": (1.234, 0.5, 0.006), "total": 1_234_567}, "memory_full": {"avg": (0, 0, 0), "total": 999},
-    }  # fmt: skip
+        "memory_some": {"avg": (1.234, 0.5, 0.006), "total": 1_234_567},
+        "memory_full": {"avg": (0, 0, 0), "total": 999},
+    }
     assert procfs.pressure_text(psi, "memory") == (
         "some avg10=1.23 avg60=0.50 avg300=0.01 total=1234\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=0\n"
     )

@@ -69,11 +69,13 @@ def test_a_region_does_not_change():
     [
         ({"size": "64MiB"}, Anon(pages=16384)),
         ({"kind": "anon", "pages": 3, "name": "heap", "locked": True}, Anon(3, name="heap", locked=True)),
-        ({"kind": "file", "size": "8KiB", "name": "db", "shared": False, "offset": 7, "advice": "sequential"},
-         File(2, name="db", shared=False, offset=7, advice="sequential")),
+        (
+            {"kind": "file", "size": "8KiB", "name": "db", "shared": False, "offset": 7, "advice": "sequential"},
+            File(2, name="db", shared=False, offset=7, advice="sequential"),
+        ),
         ({"kind": "file", "pages": 1, "executable": True, "writable": False}, File(1, executable=True, writable=False)),
     ],
-)  # fmt: skip
+)
 def test_tables_of_scenario_files(table, region):
     assert region_from(table, "r") == region
     assert region_from(region, "r") is region
@@ -85,7 +87,10 @@ def test_tables_of_scenario_files(table, region):
         (3, r"^tasks\[0\].regions\[1\]: 3; accepted is a table with kind = 'anon' or 'file'"),
         ({"kind": "shm"}, r"^tasks\[0\].regions\[1\]\.kind: 'shm'; accepted are 'anon' and 'file'"),
         ({"kind": ["anon"]}, r"^tasks\[0\].regions\[1\]\.kind: \['anon'\]; accepted are 'anon' and 'file'"),
-        ({"pages": 1, "shared": True}, r"regions\[1\]\.shared: unknown key; accepted are kind, size, pages, name, locked"),
+        (
+            {"pages": 1, "shared": True},
+            r"regions\[1\]\.shared: unknown key; accepted are kind, size, pages, name, locked",
+        ),
         ({"kind": "file", "pages": 1, "mode": "r"}, r"regions\[1\]\.mode: unknown key; accepted are kind, size, pages"),
         ({"pages": 0}, r"^tasks\[0\].regions\[1\]: region anon\.pages: 0; accepted"),
         ({"size": "1.5 lines"}, r"^tasks\[0\].regions\[1\]: region anon\.size: unit 'lines'|is not understood"),
@@ -93,7 +98,7 @@ def test_tables_of_scenario_files(table, region):
         ({"kind": "file", "pages": 1, "shared": 0}, r"regions\[1\]: region file 'data'\.shared: 0; accepted is true"),
         ({"pages": 1, "name": 3}, r"regions\[1\]: region anon\.name: 3; accepted is a text"),
     ],
-)  # fmt: skip
+)
 def test_a_table_that_is_no_region(value, message):
     with pytest.raises(ScenarioError, match=message):
         region_from(value, "tasks[0].regions[1]")

@@ -17,9 +17,17 @@ from pymem.topology import Machine, SwapDevice
 from pymem.workloads import Uniform
 
 FILES = {
-    "result.json", "timeline.npz", "timeline.parquet", "events.csv", "proc/vmstat", "proc/meminfo", "proc/zoneinfo",
-    "proc/pressure/memory", "proc/pressure/io", "proc/pressure/cpu",
-}  # fmt: skip
+    "result.json",
+    "timeline.npz",
+    "timeline.parquet",
+    "events.csv",
+    "proc/vmstat",
+    "proc/meminfo",
+    "proc/zoneinfo",
+    "proc/pressure/memory",
+    "proc/pressure/io",
+    "proc/pressure/cpu",
+}
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +59,7 @@ COUNTS = [1, 0, 8, 1]
 
 @pytest.mark.parametrize(
     ("p", "ns"), [(0, 10), (10, 10), (10.1, 30), (50, 30), (90, 30), (90.1, 40), (99, 40), (100, 40)]
-)  # fmt: skip
+)
 def test_percentiles_by_hand(p, ns):
     histogram = Latency(np.array(COUNTS, np.uint64), np.array([10, 20, 30, 40]), 290)
     assert histogram.percentile(p) == ns
@@ -112,7 +120,9 @@ def test_an_empty_folder_and_a_link_to_one_may_be_used(result, tmp_path):
 
 @pytest.mark.parametrize("call", range(4))
 @pytest.mark.parametrize("earlier", [False, True])
-@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()], ids=["full", "interrupt"])
+@pytest.mark.parametrize(
+    "error", [OSError(28, "No space left on device"), KeyboardInterrupt()], ids=["full", "interrupt"]
+)
 def test_a_failure_leaves_what_was_there(result, tmp_path, monkeypatch, call, earlier, error):
     place = tmp_path / "out"
     if earlier:
@@ -172,7 +182,13 @@ def test_scores_that_are_no_numbers_of_json(result, tmp_path):
     kill = OomKill(5, "a", "b", {"a": 3.0, "b": -math.inf}, "the report\n")
     changed = type(result)(**{**vars(result), "oom_kills": [kill, kill]})
     row = changed.to_dict()["oom_kills"][0]
-    assert row == {"time_ns": 5, "task": "a", "allocating": "b", "scores": {"a": 3.0, "b": None}, "report": "the report\n"}
+    assert row == {
+        "time_ns": 5,
+        "task": "a",
+        "allocating": "b",
+        "scores": {"a": 3.0, "b": None},
+        "report": "the report\n",
+    }
     place = changed.save(tmp_path / "out")
     assert files(place) == FILES | {"oom.txt"}
     assert (place / "oom.txt").read_text() == "the report\n\nthe report\n"

@@ -113,7 +113,7 @@ def test_a_task_that_ends_by_itself_has_no_stop():
         ({"nice": -21}, "task 'a'.nice: -21; accepted is -20 to 19"),
         ({"start": "5MiB"}, "task 'a'.start: unit 'MiB' of '5MiB' is unknown; accepted is a whole number of ns"),
         ({"start": -1}, "task 'a'.start: -1 is negative; accepted is"),
-        ({"start": "1s", "stop": "1s"}, "task 'a'.stop: 1000000000 ns; accepted is a time after its start, 1000000000"),
+        ({"start": "1s", "stop": "1s"}, "task 'a'.stop: 1000000000 ns; accepted is after its start, 1000000000"),
         ({"affinity": 0}, "task 'a'.affinity: 0; accepted are one or more numbers of CPUs"),
         ({"affinity": []}, "task 'a'.affinity: []; accepted are one or more numbers of CPUs"),
         ({"affinity": [0, 2]}, "task 'a'.affinity: CPU 2; accepted is 0 to 1"),
@@ -142,7 +142,11 @@ def test_tasks_that_cannot_be(changes, message):
         ({"tasks": [Task("a", WORK)] * 2}, ScenarioError, "tasks.name: 'a' twice; names must differ"),
         ({"vm": ["swappiness"]}, ScenarioError, "vm: ['swappiness']; accepted is a mapping of tunables by name"),
         ({"vm": {"swapiness": 1}}, TunableError, "vm.swapiness: unknown tunable; did you mean swappiness?"),
-        ({"vm": {"swappiness": 201}}, TunableError, "vm.swappiness: 201 is out of range; accepted is a whole number from 0"),
+        (
+            {"vm": {"swappiness": 201}},
+            TunableError,
+            "vm.swappiness: 201 is out of range; accepted is a whole number from 0",
+        ),
         ({"costs": 3}, ScenarioError, "costs: 3; accepted is a mapping of times by name"),
         ({"costs": {"fault": 1}}, ScenarioError, "costs.fault: unknown; accepted are anon_fault, "),
         ({"costs": {"anon_fault": "1MB"}}, UnitError, "costs.anon_fault: unit 'MB' of '1MB' is unknown; accepted is"),
@@ -170,8 +174,8 @@ def test_locked_memory_that_can_never_fit():
     with pytest.raises(ScenarioError) as caught:
         Scenario(machine=machine, tasks=tasks)
     assert str(caught.value) == (
-        f"tasks: {managed + 1} pages are locked in memory and can never fit; accepted is up to the {managed} pages of the "
-        "machine"
+        f"tasks: {managed + 1} pages are locked in memory and can never fit; accepted is up to the {managed} pages "
+        "of the machine"
     )
 
 
@@ -181,28 +185,32 @@ def test_locked_memory_that_can_never_fit():
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ('seed = 3', 'sead = 3', "sead: unknown key; accepted are machine, vm, tasks, seed, kernel, name"),
-        ('seed = 3', 'seed = ', "not a TOML file ("),
-        ('[vm]', '[[vm]]', "vm: [{'swappiness': 10, 'swap': {'vma_ra_enabled': 0}}]; accepted is a table"),
-        ('memory = "64MiB"', 'memory = "64 pigs"', "machine.memory: unit 'pigs' of '64 pigs' does not fit; accepted is"),
+        ("seed = 3", "sead = 3", "sead: unknown key; accepted are machine, vm, tasks, seed, kernel, name"),
+        ("seed = 3", "seed = ", "not a TOML file ("),
+        ("[vm]", "[[vm]]", "vm: [{'swappiness': 10, 'swap': {'vma_ra_enabled': 0}}]; accepted is a table"),
+        (
+            'memory = "64MiB"',
+            'memory = "64 pigs"',
+            "machine.memory: unit 'pigs' of '64 pigs' does not fit; accepted is",
+        ),
         ('memory = "64MiB"', 'memory = "64PiB"', "machine.memory: '64PiB'; accepted is 16MiB to 8TiB"),
-        ('memory = "64MiB"', 'ram = 1', "machine.ram: unknown key; accepted are memory, cpus"),
-        ('size = "1GiB", ', '', "machine.swap[0].size: missing"),
-        ('swappiness = 10', 'swappiness = "low"', "vm.swappiness: 'low' is not understood; accepted is a whole number"),
-        ('anon_fault', 'anonfault', "costs.anonfault: unknown; accepted are anon_fault"),
+        ('memory = "64MiB"', "ram = 1", "machine.ram: unknown key; accepted are memory, cpus"),
+        ('size = "1GiB", ', "", "machine.swap[0].size: missing"),
+        ("swappiness = 10", 'swappiness = "low"', "vm.swappiness: 'low' is not understood; accepted is a whole number"),
+        ("anon_fault", "anonfault", "costs.anonfault: unknown; accepted are anon_fault"),
         ('name = "app"', 'title = "app"', "tasks[0].title: unknown key; accepted are name, workload, oom_score_adj"),
-        ('name = "app"', '', "tasks[0].name: missing"),
+        ('name = "app"', "", "tasks[0].name: missing"),
         ('name = "app"', 'name = "worker-2"', "tasks.name: 'worker-2' twice; names must differ"),
         ('kind = "zipf"', 'kind = "zapf"', "tasks[0].workload.kind: 'zapf'; accepted are 'trace', "),
-        ('s = 0.9', 'skew = 0.9', "tasks[0].workload.skew: unknown key; accepted are kind, size"),
+        ("s = 0.9", "skew = 0.9", "tasks[0].workload.skew: unknown key; accepted are kind, size"),
         ('size = "30MiB"', 'size = "30ms"', "tasks[0].workload.size: unit 'ms' of '30ms' does not fit; accepted is"),
         ('size = "30MiB"', 'size = "30000TiB"', "tasks[0].workload"),
-        ('accesses = 1000, ', '', "tasks[0].workload.accesses: missing"),
-        ('count = 2', 'count = 0', "tasks[1].count: 0; accepted is 1 to 100000"),
-        ('count = 2', 'count = 2.5', "tasks[1].count: 2.5; accepted is an integer"),
+        ("accesses = 1000, ", "", "tasks[0].workload.accesses: missing"),
+        ("count = 2", "count = 0", "tasks[1].count: 0; accepted is 1 to 100000"),
+        ("count = 2", "count = 2.5", "tasks[1].count: 2.5; accepted is an integer"),
         ('kind = "file"', 'kind = "pipe"', "tasks[1].workload.region.kind: 'pipe'; accepted are 'anon' and 'file'"),
     ],
-)  # fmt: skip
+)
 def test_a_mistake_in_a_file_names_file_and_key(tmp_path, old, new, message):
     assert old in GOOD
     path = written(tmp_path, GOOD.replace(old, new, 1))
@@ -214,10 +222,14 @@ def test_a_mistake_in_a_file_names_file_and_key(tmp_path, old, new, message):
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("tasks = 3", "tasks: 3; accepted is an array of tables"), ("tasks = [3]", "tasks[0]: 3; accepted is a table"),
-     ("", "tasks: 0; accepted are 1 to 100000"), ("vm = 3", "vm: 3; accepted is a table"),
-     ("x = " + "[" * 5000, "not a TOML file (")],
-)  # fmt: skip
+    [
+        ("tasks = 3", "tasks: 3; accepted is an array of tables"),
+        ("tasks = [3]", "tasks[0]: 3; accepted is a table"),
+        ("", "tasks: 0; accepted are 1 to 100000"),
+        ("vm = 3", "vm: 3; accepted is a table"),
+        ("x = " + "[" * 5000, "not a TOML file ("),
+    ],
+)
 def test_documents_that_are_no_scenario(tmp_path, text, message):
     path = written(tmp_path, text)
     with pytest.raises(ScenarioError) as caught:
@@ -228,7 +240,7 @@ def test_documents_that_are_no_scenario(tmp_path, text, message):
 def test_files_that_cannot_be_read(tmp_path):
     with pytest.raises(ScenarioError, match=r"none\.toml: No such file or directory$"):
         load(tmp_path / "none.toml")
-    with pytest.raises(ScenarioError, match="Is a directory$"):
+    with pytest.raises(ScenarioError, match=r"Is a directory$"):
         load(tmp_path)
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(ScenarioError, match=r"binary\.toml: not a TOML file \("):
@@ -243,7 +255,9 @@ def places(value, path=()):
         yield from places(child, (*path, key))
 
 
-@pytest.mark.parametrize("wrong", [None, True, -1, 3, 1.5, 1 << 70, "", "x", "9PiB", [], [3], ["x"], {}, {"x": 1}], ids=repr)
+@pytest.mark.parametrize(
+    "wrong", [None, True, -1, 3, 1.5, 1 << 70, "", "x", "9PiB", [], [3], ["x"], {}, {"x": 1}], ids=repr
+)
 def test_no_value_anywhere_ends_in_another_exception(tmp_path, wrong):
     document = tomllib.loads(GOOD)
     refused = 0
@@ -267,11 +281,21 @@ def test_no_value_anywhere_ends_in_another_exception(tmp_path, wrong):
 
 def test_settings_as_on_the_command_line():
     base = scenario(vm={"swappiness": 1}, costs={"anon_fault": 5})
-    changed = base.with_settings({
-        "vm.swappiness": "10", "vm.swap.vma_ra_enabled": "n", "machine.memory": "2GiB", "cpus": "3", "seed": "7",
-        "costs.anon_fault": "2us", "kernel": "6.1", "sample_interval": "0", "time_limit": "1s", "oom_policy": "panic",
-        "name": "n",
-    })  # fmt: skip
+    changed = base.with_settings(
+        {
+            "vm.swappiness": "10",
+            "vm.swap.vma_ra_enabled": "n",
+            "machine.memory": "2GiB",
+            "cpus": "3",
+            "seed": "7",
+            "costs.anon_fault": "2us",
+            "kernel": "6.1",
+            "sample_interval": "0",
+            "time_limit": "1s",
+            "oom_policy": "panic",
+            "name": "n",
+        }
+    )
     assert changed.vm == {"swappiness": "10", "swap.vma_ra_enabled": "n"}
     assert (changed.machine.memory, changed.machine.cpus, changed.seed) == ("2GiB", 3, 7)
     assert changed.cost_ns()["c_anon_fault"] == 2000
@@ -290,17 +314,21 @@ def test_settings_that_depend_on_each_other_are_set_together():
     ("key", "value", "message"),
     [
         ("swappiness", "1", "swappiness: unknown setting; accepted are vm.NAME, costs.NAME, machine.memory"),
-        ("vm", "1", "vm: unknown setting"), ("vm.", "1", "vm.: unknown setting"), ("machine.swap", "1", "machine.swap: unknown"),
+        ("vm", "1", "vm: unknown setting"),
+        ("vm.", "1", "vm.: unknown setting"),
+        ("machine.swap", "1", "machine.swap: unknown"),
         ("vm.swapiness", "1", "vm.swapiness: unknown tunable; did you mean swappiness?"),
         ("vm.swappiness", "300", "vm.swappiness: '300' is out of range; accepted is a whole number from 0 to 200"),
-        ("seed", "x", "seed: 'x'; accepted is an integer"), ("seed", 1.5, "seed: 1.5; accepted is an integer"),
-        ("seed", "9" * 5000, "accepted is an integer"), ("seed", "-1", "seed: -1; accepted is an integer from 0"),
+        ("seed", "x", "seed: 'x'; accepted is an integer"),
+        ("seed", 1.5, "seed: 1.5; accepted is an integer"),
+        ("seed", "9" * 5000, "accepted is an integer"),
+        ("seed", "-1", "seed: -1; accepted is an integer from 0"),
         ("machine.cpus", "two", "machine.cpus: 'two'; accepted is an integer"),
         ("machine.cpus", "999", "machine.cpus: 999; accepted is 0 to 256"),
         ("machine.memory", "1GB/s", "machine.memory: '1GB/s' is not understood"),
         ("costs.exit", "1MiB", "costs.exit: unit 'MiB' of '1MiB' is unknown"),
     ],
-)  # fmt: skip
+)
 def test_settings_that_cannot_be(key, value, message):
     with pytest.raises(PymemError) as caught:
         scenario().with_settings({key: value})

@@ -57,7 +57,9 @@ def test_given_zones_are_taken_as_they_are():
 
 
 def test_what_the_kernel_holds_comes_out_of_the_largest_zone():
-    machine = Machine("1GiB", boot=Boot(kernel="8MiB", slab_reclaimable="1MiB", slab_freeable=0, slab_unreclaimable=4096))
+    machine = Machine(
+        "1GiB", boot=Boot(kernel="8MiB", slab_reclaimable="1MiB", slab_freeable=0, slab_unreclaimable=4096)
+    )
     dma, dma32 = machine.layout()[0]
     assert dma.free == dma.managed
     assert dma32.managed - dma32.free == 2048 + 256 + 0 + 1
@@ -68,8 +70,10 @@ def test_what_the_kernel_holds_by_itself_grows_with_the_machine():
     total = 3939 + 254017
     machine = Machine("1GiB")
     assert machine.slab() == {
-        "slab_reclaimable": total // 128, "slab_freeable": total // 256, "slab_unreclaimable": total // 64,
-    }  # fmt: skip
+        "slab_reclaimable": total // 128,
+        "slab_freeable": total // 256,
+        "slab_unreclaimable": total // 64,
+    }
     held = total // 32 + sum(machine.slab().values())
     assert sum(z.free for z in machine.layout()[0]) == total - held
 
@@ -104,8 +108,10 @@ def test_watermarks_of_a_live_kernel():
     zones = [Zone(name, starts[name], pages, pages, pages, pages) for name, pages in managed.items()]
     found = engine_of(zones, {"min_free_kbytes": 67584}).zones()
     assert [(z["min"], z["low"], z["high"], z["promo"]) for z in found] == [
-        (31, 38, 45, 52), (6255, 7818, 9381, 10944), (10608, 13260, 15912, 18564),
-    ]  # fmt: skip
+        (31, 38, 45, 52),
+        (6255, 7818, 9381, 10944),
+        (10608, 13260, 15912, 18564),
+    ]
     assert [z["pcp"][0]["batch"] for z in found] == [1, 63, 63]
     # Each zone keeps 1/256 of all zones above it, and the last keeps nothing.
     assert found[0]["protection"][:3] == [0, 772917 // 256, (772917 + 1310720) // 256]
@@ -120,12 +126,20 @@ def test_watermarks_of_a_live_kernel():
 def test_a_device_has_the_figures_of_its_kind_unless_given(kind):
     read, write, depth, bandwidth, rotational = DISK_KINDS[kind]
     assert Disk(kind).figures() == {
-        "read_ns": read, "write_ns": write, "queue_depth": depth, "bandwidth": bandwidth, "rotational": rotational,
-    }  # fmt: skip
+        "read_ns": read,
+        "write_ns": write,
+        "queue_depth": depth,
+        "bandwidth": bandwidth,
+        "rotational": rotational,
+    }
     given = Disk(kind, read="1ms", write=5, queue_depth=3, bandwidth="1GiB", rotational=not rotational).figures()
     assert given == {
-        "read_ns": 1_000_000, "write_ns": 5, "queue_depth": 3, "bandwidth": 1 << 30, "rotational": not rotational,
-    }  # fmt: skip
+        "read_ns": 1_000_000,
+        "write_ns": 5,
+        "queue_depth": 3,
+        "bandwidth": 1 << 30,
+        "rotational": not rotational,
+    }
 
 
 @pytest.mark.parametrize(
@@ -142,11 +156,17 @@ def test_a_device_has_the_figures_of_its_kind_unless_given(kind):
         (lambda: SwapDevice("16TiB"), "machine.swap.size: '16TiB' is 4294967296 slots; accepted is 2 to 4294967294"),
         (lambda: SwapDevice("1MiB", priority=32768), "machine.swap.priority: 32768; accepted is -1 to 32767"),
         (lambda: SwapDevice("1MiB", priority=True), "machine.swap.priority: True; accepted is -1 to 32767"),
-        (lambda: SwapDevice("1MiB", speed=3), "machine.swap.speed: unknown key; accepted are size, priority, kind, read"),
+        (
+            lambda: SwapDevice("1MiB", speed=3),
+            "machine.swap.speed: unknown key; accepted are size, priority, kind, read",
+        ),
         (lambda: Zone("High", 0, 1, 1, 1, 1), "zone.name: 'High'; accepted are DMA, DMA32, Normal, Movable"),
         (lambda: Zone("DMA", 1, 9, 9, 5, 6), "zone DMA: free 6, managed 5, present 9, spanned 9; accepted is free <="),
         (lambda: Zone("DMA", "a", 1, 1, 1, 1), "zone DMA.start_pfn: 'a'; accepted is 0 to"),
-        (lambda: Node(zones=[Zone("DMA", 1, 1, 1, 1, 1)] * 2), "machine.nodes.zones: DMA, DMA; accepted is one zone of"),
+        (
+            lambda: Node(zones=[Zone("DMA", 1, 1, 1, 1, 1)] * 2),
+            "machine.nodes.zones: DMA, DMA; accepted is one zone of",
+        ),
         (lambda: Node(zones=3), "machine.nodes.zones: 3; accepted is a sequence of Zone objects"),
         (lambda: Machine("15MiB"), "machine.memory: '15MiB'; accepted is 16MiB to 8TiB"),
         (lambda: Machine("9TiB"), "machine.memory: '9TiB'; accepted is 16MiB to 8TiB"),
@@ -169,7 +189,7 @@ def test_a_device_has_the_figures_of_its_kind_unless_given(kind):
         (lambda: Machine(distances=[[9]]), "machine.distances[0]: 9; accepted is 10 to 254"),
         (lambda: Machine(distances=10), "machine.distances: 10; accepted are 1 rows of 1 numbers"),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_built_is_refused(make, message):
     with pytest.raises(ScenarioError) as caught:
         make()
@@ -191,19 +211,22 @@ def test_slab_is_part_of_what_given_zones_hold():
 @pytest.mark.parametrize(
     ("make", "key"),
     [
-        (lambda: Machine("1GHz"), "machine.memory"), (lambda: Machine(1.5), "machine.memory"),
-        (lambda: Disk(read="5MiB"), "disk.read"), (lambda: Disk(bandwidth="1s"), "disk.bandwidth"),
-        (lambda: SwapDevice("4 gallons"), "machine.swap.size"), (lambda: Machine(boot=Boot(kernel="x")), "machine.boot.kernel"),
+        (lambda: Machine("1GHz"), "machine.memory"),
+        (lambda: Machine(1.5), "machine.memory"),
+        (lambda: Disk(read="5MiB"), "disk.read"),
+        (lambda: Disk(bandwidth="1s"), "disk.bandwidth"),
+        (lambda: SwapDevice("4 gallons"), "machine.swap.size"),
+        (lambda: Machine(boot=Boot(kernel="x")), "machine.boot.kernel"),
         (lambda: Node("1GiB", access="near"), "machine.nodes.access"),
     ],
-)  # fmt: skip
+)
 def test_wrong_units_name_the_key(make, key):
     with pytest.raises(UnitError, match=rf"^{key}: .*accepted is"):
         make()
 
 
 def test_a_reserve_as_large_as_the_machine_is_refused_at_once():
-    with pytest.raises(TunableError, match="vm.min_free_kbytes: 1048576 is all memory of a machine of"):
+    with pytest.raises(TunableError, match=r"vm\.min_free_kbytes: 1048576 is all memory of a machine of"):
         Scenario(vm={"min_free_kbytes": "1GiB"}, tasks=[Task("a", Uniform("1MiB", accesses=1))])
 
 
@@ -214,15 +237,18 @@ def test_a_table_gives_the_same_machine_as_the_objects():
     zone = {"name": "Normal", "start_pfn": 1 << 20, "spanned": 9000, "present": 9000, "managed": 8900, "free": 8800}
     table = {
         "swap": [{"size": "1GiB", "kind": "hdd", "priority": 5}, {"size": 8192, "read": "1us"}],
-        "disk": {"kind": "sata", "queue_depth": 8}, "boot": {"kernel": "1MiB"},
+        "disk": {"kind": "sata", "queue_depth": 8},
+        "boot": {"kernel": "1MiB"},
         "nodes": [{"zones": [zone], "cpus": 3}, {"memory": "32MiB", "access": "250ns"}],
         "distances": [[10, 21], [21, 10]],
-    }  # fmt: skip
+    }
     assert machine_from(table) == Machine(
-        swap=[SwapDevice("1GiB", "hdd", 5), SwapDevice(8192, read="1us")], disk=Disk("sata", queue_depth=8),
-        boot=Boot(kernel="1MiB"), nodes=[Node(zones=[Zone(**zone)], cpus=3), Node("32MiB", access="250ns")],
+        swap=[SwapDevice("1GiB", "hdd", 5), SwapDevice(8192, read="1us")],
+        disk=Disk("sata", queue_depth=8),
+        boot=Boot(kernel="1MiB"),
+        nodes=[Node(zones=[Zone(**zone)], cpus=3), Node("32MiB", access="250ns")],
         distances=[[10, 21], [21, 10]],
-    )  # fmt: skip
+    )
     assert machine_from({}) == Machine()
 
 
@@ -234,7 +260,10 @@ def test_a_table_gives_the_same_machine_as_the_objects():
         ({"swap": {"size": 1}}, "machine.swap: {'size': 1}; accepted is an array of tables"),
         ({"swap": ["1GiB"]}, "machine.swap[0]: '1GiB'; accepted is a table"),
         ({"swap": [{"size": "1GiB"}, {}]}, "machine.swap[1].size: missing"),
-        ({"swap": [{"size": "1GiB", "disk": {}}]}, "machine.swap[0].disk: unknown key; accepted are size, priority, kind"),
+        (
+            {"swap": [{"size": "1GiB", "disk": {}}]},
+            "machine.swap[0].disk: unknown key; accepted are size, priority, kind",
+        ),
         ({"disk": "nvme"}, "machine.disk: 'nvme'; accepted is a table"),
         ({"disk": {"latency": 1}}, "machine.disk.latency: unknown key; accepted are kind, read, write"),
         ({"boot": {"slab": 1}}, "machine.boot.slab: unknown key; accepted are kernel, slab_reclaimable"),

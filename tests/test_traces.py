@@ -1,5 +1,6 @@
 """Traces: every record comes back, damage is always an error, and lackey text becomes the right records."""
 
+import itertools
 import random
 
 import numpy as np
@@ -63,8 +64,9 @@ def test_what_was_written_comes_back(tmp_path_factory, compression, parts, small
             assert trace.info.tasks[task].records == len(given_)
             assert trace.info.tasks[task].accesses == accesses_in(given_)
             assert [r.to_region() for r in trace.info.tasks[task].regions] == [
-                Anon(PAGES - 3, name="heap"), File(3, name="db", offset=2, shared=False),
-            ]  # fmt: skip
+                Anon(PAGES - 3, name="heap"),
+                File(3, name="db", offset=2, shared=False),
+            ]
 
 
 @given(general)
@@ -152,7 +154,7 @@ def test_an_aborted_writer_leaves_what_was_there(tmp_path):
     for before in (None, b"earlier"):
         if before is not None:
             path.write_bytes(before)
-        with pytest.raises(RuntimeError, match="half-way"), Writer(path) as writer:
+        with pytest.raises(RuntimeError, match="half-way"), Writer(path) as writer:  # noqa: PT012 (the writer is aborted by the error)
             writer.add_task("a", [Anon(9)])
             writer.append(np.arange(9, dtype=np.uint32))
             raise RuntimeError("half-way")
@@ -175,7 +177,10 @@ def test_the_array_may_be_used_again_after_append(tmp_path, dtype):
 @pytest.mark.parametrize(
     ("act", "message"),
     [
-        (lambda w: w.append(np.array([3, 9], np.uint32)), r"task 'a', record 2: page 9 of operation 0; the task has 9 pages"),
+        (
+            lambda w: w.append(np.array([3, 9], np.uint32)),
+            r"task 'a', record 2: page 9 of operation 0; the task has 9 pages",
+        ),
         (lambda w: w.append(pack([5], Op.READ, 5)), r"task 'a', record 1: page 9 of operation 2; the task has 9 pages"),
         (lambda w: w.append(np.array([19 << 40], np.uint64)), r"record 1: operation 19; accepted are 0 to 18"),
         (lambda w: w.append(np.zeros(3)), r"records are float64 of shape \(3,\); accepted is one dimension of uint32"),
@@ -187,7 +192,7 @@ def test_the_array_may_be_used_again_after_append(tmp_path, dtype):
     ],
 )
 def test_what_a_trace_does_not_take(tmp_path, act, message):
-    with pytest.raises(TraceError, match=message), Writer(tmp_path / "x.pmt") as writer:
+    with pytest.raises(TraceError, match=message), Writer(tmp_path / "x.pmt") as writer:  # noqa: PT012 (as above)
         writer.add_task("a", [Anon(9)])
         writer.append(np.zeros(1, np.uint32))
         act(writer)
@@ -222,7 +227,7 @@ def parsed(text, window=0, cuts=()):
     out, others = [], []
     parser = LackeyParser(out.append, lambda line, number: others.append((number, line)), window)
     edges = [0, *sorted(cuts), len(text)]
-    for low, high in zip(edges, edges[1:], strict=False):
+    for low, high in itertools.pairwise(edges):
         parser.feed(text[low:high])
     parser.close()
     return parser, list(zip(*(x.tolist() for x in unpack(joined(out))), strict=True)), others
@@ -250,7 +255,8 @@ def test_a_page_first_read_and_then_written_faults_twice():
 def test_the_text_may_be_cut_anywhere(cuts):
     text = b"==7== Command: ./x\nI  00401000,3\r\n L 00402ff8,8\n S 1ffe000,8\n M 1ffe010,4\n L 2000ffc,8"
     whole = parsed(text)
-    assert parsed(text, cuts=cuts)[1:] == whole[1:] and whole[2] == [(1, b"==7== Command: ./x")]
+    assert parsed(text, cuts=cuts)[1:] == whole[1:]
+    assert whole[2] == [(1, b"==7== Command: ./x")]
 
 
 def lru_misses(pages, size):
@@ -267,7 +273,11 @@ def lru_misses(pages, size):
     return misses
 
 
-@given(st.lists(st.tuples(st.integers(1, 9), st.booleans()), min_size=1, max_size=200), st.integers(1, 6), st.integers(0, 3))
+@given(
+    st.lists(st.tuples(st.integers(1, 9), st.booleans()), min_size=1, max_size=200),
+    st.integers(1, 6),
+    st.integers(0, 3),
+)
 def test_the_filter_changes_no_decision_of_an_lru_memory_of_its_size(steps, window, more):
     text = b"".join(b" %c %x000,8\n" % (b"S" if write else b"L", page) for page, write in steps)
     _, records, _ = parsed(text, window)
@@ -279,9 +289,22 @@ def test_the_filter_changes_no_decision_of_an_lru_memory_of_its_size(steps, wind
 
 @pytest.mark.parametrize(
     "bad",
-    [b"hello", b" X 4000,8", b" L 4000", b" L 4000,0", b" L 4000,x", b" L ,8", b" L 4000,99999", b" L g000,8", b"I 4000,8",
-     b" L 10000000000000000,8", b" L 4000,8 ", b" L  4000,8", b"\0"],
-)  # fmt: skip
+    [
+        b"hello",
+        b" X 4000,8",
+        b" L 4000",
+        b" L 4000,0",
+        b" L 4000,x",
+        b" L ,8",
+        b" L 4000,99999",
+        b" L g000,8",
+        b"I 4000,8",
+        b" L 10000000000000000,8",
+        b" L 4000,8 ",
+        b" L  4000,8",
+        b"\0",
+    ],
+)
 def test_a_bad_line_names_its_number(bad):
     parser = LackeyParser(lambda _: None, None, 64, "prog.txt")
     with pytest.raises(TraceError, match=r"^prog\.txt, line 3: b.* is neither an access") as caught:
@@ -292,8 +315,7 @@ def test_a_bad_line_names_its_number(bad):
 def test_text_without_lines_is_given_up():
     parser = LackeyParser(lambda _: None)
     with pytest.raises(TraceError, match="no end of line within 1 MiB; this is not lackey text"):
-        for _ in range(17):
-            parser.feed(b"x" * 65536)
+        parser.feed(b"x" * (17 * 65536))
 
 
 # ---- system calls -----------------------------------------------------------------------------------------
@@ -333,12 +355,17 @@ def test_system_calls_become_records(tmp_path):
     # db was read for two pages from its start and written for a part of the third.
     assert (file.kind, file.name, file.start, file.pages, file.writable) == ("file", "db", None, 3, True)
     assert records == [
-        (0, Op.STORE, 1), (1, Op.STORE, 1),  # the program
-        (4, Op.READ, 2), (2, Op.STORE, 1), (3, Op.STORE, 1),  # read() fills the buffer
-        (0, Op.LOAD, 1), (6, Op.WRITE, 1),  # write() reads its buffer first
-        (0, Op.MUNMAP, 2), (0, Op.MMAP, 1),  # what failed leaves nothing
+        (0, Op.STORE, 1),
+        (1, Op.STORE, 1),  # the program
+        (4, Op.READ, 2),
+        (2, Op.STORE, 1),
+        (3, Op.STORE, 1),  # read() fills the buffer
         (0, Op.LOAD, 1),
-    ]  # fmt: skip
+        (6, Op.WRITE, 1),  # write() reads its buffer first
+        (0, Op.MUNMAP, 2),
+        (0, Op.MMAP, 1),  # what failed leaves nothing
+        (0, Op.LOAD, 1),
+    ]
     about = info.provenance
     assert (about["source"], about["valgrind"], about["host"]) == ("valgrind lackey", "Valgrind-3.19.0", "none")
     assert about["input"]["lines"] == CALLS.count(b"\n")
@@ -366,9 +393,15 @@ def test_text_that_cannot_be_converted(tmp_path):
     for text, message in (
         (b"==9== only messages\n", r"prog\.txt: no memory access in 1 lines"),
         (b" L 4000,8\ngarbage", r"prog\.txt, line 2: b'garbage' is neither"),
-        (b" L 4000,8\nSYSCALL[9,1](11) sys_munmap ( what, 1 )[sync] --> Success(0x0)\n", r"prog\.txt, line 2: system call b'SYSC"),
-        (b" L 4000,8\nSYSCALL[9,1](11) sys_munmap ( 0x1000 )[sync] --> Success(0x0)\n", r"prog\.txt, line 2: system call b'SYSC"),
-    ):  # fmt: skip
+        (
+            b" L 4000,8\nSYSCALL[9,1](11) sys_munmap ( what, 1 )[sync] --> Success(0x0)\n",
+            r"prog\.txt, line 2: system call b'SYSC",
+        ),
+        (
+            b" L 4000,8\nSYSCALL[9,1](11) sys_munmap ( 0x1000 )[sync] --> Success(0x0)\n",
+            r"prog\.txt, line 2: system call b'SYSC",
+        ),
+    ):
         with pytest.raises(TraceError, match=message):
             converted(tmp_path, text)
         assert list(tmp_path.iterdir()) == []

@@ -24,7 +24,9 @@ class TestEveryKnob:
                     parse(knob, value)
                 assert str(caught.value) == f"vm.{name}: {value!r} is out of range; accepted is {knob.accepted}"
 
-    @pytest.mark.parametrize("value", [None, 1.0, [], {}, "", "some", "1.5", "1e3", "1__0", "_1", "1_", "9" * 5000, "0x10"])
+    @pytest.mark.parametrize(
+        "value", [None, 1.0, [], {}, "", "some", "1.5", "1e3", "1__0", "_1", "1_", "9" * 5000, "0x10"]
+    )
     def test_what_is_no_number_is_refused(self, name, value):
         with pytest.raises(TunableError, match=rf"^vm\.{re.escape(name)}: .* accepted is a whole number from "):
             parse(TUNABLES[name], value)
@@ -63,12 +65,28 @@ class TestEveryKnob:
 # Documentation/admin-guide/sysctl/vm.rst and the initialisers in mm/
 @pytest.mark.parametrize(
     ("name", "default"),
-    [("swappiness", 60), ("watermark_scale_factor", 10), ("watermark_boost_factor", 15000), ("page-cluster", 3),
-     ("vfs_cache_pressure", 100), ("dirty_ratio", 20), ("dirty_background_ratio", 10), ("dirty_expire_centisecs", 3000),
-     ("dirty_writeback_centisecs", 500), ("lowmem_reserve_ratio.dma", 256), ("lowmem_reserve_ratio.dma32", 256),
-     ("lowmem_reserve_ratio.normal", 32), ("min_unmapped_ratio", 1), ("min_slab_ratio", 5), ("panic_on_oom", 0),
-     ("oom_kill_allocating_task", 0), ("fault_around_bytes", 65536), ("read_ahead_kb", 128), ("zone_reclaim_mode", 0)],
-)  # fmt: skip
+    [
+        ("swappiness", 60),
+        ("watermark_scale_factor", 10),
+        ("watermark_boost_factor", 15000),
+        ("page-cluster", 3),
+        ("vfs_cache_pressure", 100),
+        ("dirty_ratio", 20),
+        ("dirty_background_ratio", 10),
+        ("dirty_expire_centisecs", 3000),
+        ("dirty_writeback_centisecs", 500),
+        ("lowmem_reserve_ratio.dma", 256),
+        ("lowmem_reserve_ratio.dma32", 256),
+        ("lowmem_reserve_ratio.normal", 32),
+        ("min_unmapped_ratio", 1),
+        ("min_slab_ratio", 5),
+        ("panic_on_oom", 0),
+        ("oom_kill_allocating_task", 0),
+        ("fault_around_bytes", 65536),
+        ("read_ahead_kb", 128),
+        ("zone_reclaim_mode", 0),
+    ],
+)
 def test_defaults_of_the_kernel(name, default):
     assert TUNABLES[name].default == default
     assert resolve({}, "6.12")[name] == resolve({}, "6.1")[name] == default
@@ -86,9 +104,11 @@ def test_values_may_be_written_as_in_sys_and_as_sizes():
 
 @pytest.mark.parametrize(
     ("name", "bad", "good", "accepted"),
-    [("percpu_pagelist_high_fraction", (1, 7), (0, 8), "0, or 8 and more"),
-     ("dirty_bytes", (1, 8191), (0, 8192), "0, or 8192 and more")],
-)  # fmt: skip
+    [
+        ("percpu_pagelist_high_fraction", (1, 7), (0, 8), "0, or 8 and more"),
+        ("dirty_bytes", (1, 8191), (0, 8192), "0, or 8192 and more"),
+    ],
+)
 def test_gaps_in_the_range(name, bad, good, accepted):
     for value in good:
         assert parse(TUNABLES[name], value) == value
@@ -112,7 +132,9 @@ def test_a_knob_without_effect_is_refused_as_such(name):
 
 
 def test_a_name_like_none_gets_the_list():
-    with pytest.raises(TunableError, match=r"^vm\.zzz: unknown tunable; accepted are demotion_enabled, .*zone_reclaim_mode"):
+    with pytest.raises(
+        TunableError, match=r"^vm\.zzz: unknown tunable; accepted are demotion_enabled, .*zone_reclaim_mode"
+    ):
         resolve({"zzz": 1}, "6.12")
     with pytest.raises(TunableError, match="the name 3 is no text"):
         resolve({3: 1}, "6.12")
@@ -153,9 +175,12 @@ def test_a_sysctl_file_as_distributions_ship_it(tmp_path):
     )
     found = read_sysctl_conf(path)
     assert found == {
-        "vm.page-cluster": "0", "vm.dirty_ratio": "5", "kernel.numa_balancing": "1", "vm.swappiness": "20",
+        "vm.page-cluster": "0",
+        "vm.dirty_ratio": "5",
+        "kernel.numa_balancing": "1",
+        "vm.swappiness": "20",
         "vm.lowmem_reserve_ratio": "256\t256\t32",
-    }  # fmt: skip
+    }
     assert resolve(found, "6.12")["swappiness"] == 20
 
 
@@ -182,20 +207,27 @@ def test_a_file_that_cannot_be_read(tmp_path):
 @pytest.mark.parametrize(
     ("setting", "param", "value"),
     [
-        ({"dirty_bytes": 8193}, "dirty_pages", 3), ({"dirty_background_bytes": 1}, "dirty_background_pages", 1),
+        ({"dirty_bytes": 8193}, "dirty_pages", 3),
+        ({"dirty_background_bytes": 1}, "dirty_background_pages", 1),
         ({"dirty_expire_centisecs": 3}, "dirty_expire_ns", 30_000_000),
         ({"dirty_writeback_centisecs": 500}, "dirty_writeback_ns", 5 * 10**9),
-        ({"fault_around_bytes": 65535}, "fault_around_pages", 8), ({"fault_around_bytes": 4096}, "fault_around_pages", 1),
-        ({"read_ahead_kb": 131}, "ra_pages", 32), ({"read_ahead_kb": 0}, "ra_pages", 0),
+        ({"fault_around_bytes": 65535}, "fault_around_pages", 8),
+        ({"fault_around_bytes": 4096}, "fault_around_pages", 1),
+        ({"read_ahead_kb": 131}, "ra_pages", 32),
+        ({"read_ahead_kb": 0}, "ra_pages", 0),
         ({"numa_balancing_promote_rate_limit_MBps": 3}, "numa_promote_pages_per_sec", 768),
-        ({"numa.scan_delay_ms": 7}, "numa_scan_delay_ns", 7_000_000), ({"numa.scan_size_mb": 2}, "numa_scan_pages", 512),
+        ({"numa.scan_delay_ms": 7}, "numa_scan_delay_ns", 7_000_000),
+        ({"numa.scan_size_mb": 2}, "numa_scan_pages", 512),
         ({"numa.scan_period_min_ms": 9}, "numa_scan_period_ns", 9_000_000),
         ({"numa.hot_threshold_ms": 2}, "numa_hot_threshold_ns", 2_000_000),
-        ({"transparent_hugepage": "always"}, "thp_enabled", 1), ({"transparent_hugepage": "never"}, "thp_enabled", 0),
-        ({"lowmem_reserve_ratio": "1 2 3"}, "lowmem_reserve_normal", 3), ({"swap.vma_ra_enabled": "n"}, "vma_ra_enabled", 0),
-        ({"page-cluster": 5}, "page_cluster", 5), ({"min_free_kbytes": "1MiB"}, "min_free_kbytes", 1024),
+        ({"transparent_hugepage": "always"}, "thp_enabled", 1),
+        ({"transparent_hugepage": "never"}, "thp_enabled", 0),
+        ({"lowmem_reserve_ratio": "1 2 3"}, "lowmem_reserve_normal", 3),
+        ({"swap.vma_ra_enabled": "n"}, "vma_ra_enabled", 0),
+        ({"page-cluster": 5}, "page_cluster", 5),
+        ({"min_free_kbytes": "1MiB"}, "min_free_kbytes", 1024),
     ],
-)  # fmt: skip
+)
 def test_units_of_the_engine(setting, param, value):
     assert engine_params(resolve(setting, "6.12"), "6.12", PAGES)[param] == value
 
@@ -206,13 +238,15 @@ def test_the_kernel_is_a_number():
 
 def test_a_reserve_must_leave_something():
     assert engine_params(resolve({"min_free_kbytes": 4 * PAGES - 1}, "6.12"), "6.12", PAGES)
-    with pytest.raises(TunableError, match=rf"^vm\.min_free_kbytes: {4 * PAGES} is all memory of a machine of {PAGES} pages"):
+    with pytest.raises(
+        TunableError, match=rf"^vm\.min_free_kbytes: {4 * PAGES} is all memory of a machine of {PAGES} pages"
+    ):
         engine_params(resolve({"min_free_kbytes": 4 * PAGES}, "6.12"), "6.12", PAGES)
 
 
 def test_every_parameter_of_the_engine_is_set_and_no_other(project_root):
     text = (project_root / "memcore" / "params.pxd").read_text(encoding="utf-8")
-    body = text[text.index("ctypedef struct params_t:"):]
+    body = text[text.index("ctypedef struct params_t:") :]
     names = set(re.findall(r"^    \w+ (\w+)\s*(?:#.*)?$", body, re.MULTILINE))
     slab = {"slab_reclaimable", "slab_freeable", "slab_unreclaimable", "thread_stack_pages"}  # of the machine
     assert set(engine_params(resolve({}, "6.12"), "6.12", PAGES)) | set(COSTS) | slab == names

@@ -40,15 +40,41 @@ def test_plain_numbers_stand_for_themselves():
 
 
 @pytest.mark.parametrize(
-    "text", ["", "k", "MiB", "-1", "1.5.2k", "1e3", "1__0", "1_", "_1", ".5k", "4.k", "4i", "4ib", "4bb", "4bib", "4 K B",
-             "4ms", "４k", "4k\0", "0x10", "4" * 5000, "1.5", "1.5B"],
-)  # fmt: skip
+    "text",
+    [
+        "",
+        "k",
+        "MiB",
+        "-1",
+        "1.5.2k",
+        "1e3",
+        "1__0",
+        "1_",
+        "_1",
+        ".5k",
+        "4.k",
+        "4i",
+        "4ib",
+        "4bb",
+        "4bib",
+        "4 K B",
+        "4ms",
+        "４k",
+        "4k\0",
+        "0x10",
+        "4" * 5000,
+        "1.5",
+        "1.5B",
+    ],
+)
 def test_what_is_no_size_is_refused(text):
     with pytest.raises(UnitError, match=r"^disk: .*accepted is a number of bytes"):
         units.parse_bytes(text, "disk")
 
 
-@pytest.mark.parametrize("text", ["", "s", "-1s", "1.5", "5MS", "5Min", "5 sec", "5m", "5k", "1__0ns", "1e3s", "9" * 5000])
+@pytest.mark.parametrize(
+    "text", ["", "s", "-1s", "1.5", "5MS", "5Min", "5 sec", "5m", "5k", "1__0ns", "1e3s", "9" * 5000]
+)
 def test_what_is_no_time_is_refused(text):
     with pytest.raises(UnitError, match=r"^start: .*accepted is a whole number of ns"):
         units.parse_time(text, "start")
@@ -65,9 +91,11 @@ def test_numbers_the_engine_could_not_hold_are_refused():
     assert units.parse_bytes("8191PiB") == 8191 << 50
     assert units.parse_time(units.MAX_TIME) == 1 << 62
     for parse, value in (
-        (units.parse_bytes, "8192PiB"), (units.parse_bytes, 1 << 63),
-        (units.parse_time, "2000000h"), (units.parse_time, (1 << 62) + 1),
-    ):  # fmt: skip
+        (units.parse_bytes, "8192PiB"),
+        (units.parse_bytes, 1 << 63),
+        (units.parse_time, "2000000h"),
+        (units.parse_time, (1 << 62) + 1),
+    ):
         with pytest.raises(UnitError, match="too large; accepted is up to"):
             parse(value)
     for parse in (units.parse_bytes, units.parse_time):
@@ -82,7 +110,9 @@ def test_pages_are_whole():
         units.parse_pages("1k", "swap")
 
 
-@pytest.mark.parametrize(("value", "share"), [(0, 0.0), (1, 1.0), (0.25, 0.25), ("10%", 0.1), ("2.5 %", 0.025), ("0.5", 0.5)])
+@pytest.mark.parametrize(
+    ("value", "share"), [(0, 0.0), (1, 1.0), (0.25, 0.25), ("10%", 0.1), ("2.5 %", 0.025), ("0.5", 0.5)]
+)
 def test_shares(value, share):
     assert units.parse_share(value) == pytest.approx(share, abs=1e-15)
 
@@ -95,18 +125,35 @@ def test_what_is_no_share_is_refused(value):
 
 @pytest.mark.parametrize(
     ("size", "text"),
-    [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (-1536, "-1.5 KiB"), (512 << 20, "512.0 MiB"), (5 << 50, "5120.0 TiB"),
-     ((1 << 20) - 1, "1.0 MiB"), (1023.9 * 1024, "1023.9 KiB"), (1023.7, "1.0 KiB")],
-)  # fmt: skip
+    [
+        (0, "0 B"),
+        (1023, "1023 B"),
+        (1024, "1.0 KiB"),
+        (-1536, "-1.5 KiB"),
+        (512 << 20, "512.0 MiB"),
+        (5 << 50, "5120.0 TiB"),
+        ((1 << 20) - 1, "1.0 MiB"),
+        (1023.9 * 1024, "1023.9 KiB"),
+        (1023.7, "1.0 KiB"),
+    ],
+)
 def test_sizes_are_printed_in_the_unit_that_fits_after_rounding(size, text):
     assert units.format_bytes(size) == text
 
 
 @pytest.mark.parametrize(
     ("ns", "text"),
-    [(0, "0 ns"), (999, "999 ns"), (999.7, "1.00 µs"), (1250, "1.25 µs"), (999_999, "1.00 ms"), (-5_000_000, "-5.00 ms"),
-     (999_999_999, "1.00 s"), (3600 * 10**9, "3600.00 s")],
-)  # fmt: skip
+    [
+        (0, "0 ns"),
+        (999, "999 ns"),
+        (999.7, "1.00 µs"),
+        (1250, "1.25 µs"),
+        (999_999, "1.00 ms"),
+        (-5_000_000, "-5.00 ms"),
+        (999_999_999, "1.00 s"),
+        (3600 * 10**9, "3600.00 s"),
+    ],
+)
 def test_times_are_printed_in_the_unit_that_fits_after_rounding(ns, text):
     assert units.format_time(ns) == text
 

@@ -395,7 +395,10 @@ cdef class Engine:
         self.chunks[thread] = records
 
     def run(self, int64_t budget=1 << 24):
-        """Runs up to `budget` accesses. Returns (reason, thread id): see EXIT_REASONS. Releases the GIL."""
+        """Runs up to about `budget` accesses, of which an event uses up 8. Returns (reason, thread id): see EXIT_REASONS.
+
+        Releases the GIL.
+        """
         cdef machine_t *m = &self.m
         m.budget = budget
         with nogil:

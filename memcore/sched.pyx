@@ -15,7 +15,7 @@ from .blkdev cimport blk_next_done, blk_pop, io_req_t
 from .clock cimport NS_PER_SEC, ns_max, ns_min
 from .coro cimport coro_enter, coro_fn, coro_init, coro_leave
 from .debug cimport mm_host_oom
-from .machine cimport (EV_TASK_START, EXIT_DONE, EXIT_IDLE, EXIT_NONE, EXIT_TIME, cpu_t, log_event,
+from .machine cimport (EV_TASK_START, EXIT_DONE, EXIT_IDLE, EXIT_LIMIT, EXIT_NONE, EXIT_TIME, cpu_t, log_event,
                        machine_t, timer_t)
 from .mmap cimport dup_mm
 from .pageout cimport end_io
@@ -33,6 +33,7 @@ cdef enum:
     TIMER_WAKE = 0
     TIMER_SAMPLE = 1
     TIMER_PSI = 2
+    EVENT_PRICE = 8              # accesses: events use up budget too, or a sleeping machine would never come back
     WAKEUP_BONUS = 3000000       # a waking thread gets at most this much (ns) of virtual time for free
     WAKEUP_GRANULARITY = 1000000  # and runs at once if it is this far behind the running one
 
@@ -121,6 +122,7 @@ cdef void one_event(machine_t *m, ns_t at) noexcept nogil:
     cdef int d
     cdef io_req_t q
     cdef timer_t x
+    m.budget -= EVENT_PRICE
     for d in range(m.nr_devs):
         if blk_next_done(&m.devs[d]) == at:
             q = blk_pop(&m.devs[d])
@@ -388,7 +390,7 @@ cdef void block(machine_t *m, ns_t ns, int cause, bint io) noexcept nogil:
         m.curr = NULL
         while True:
             at = next_event(m)
-            if at == NEVER or m.time_limit and at >= m.time_limit:
+            if at == NEVER or m.time_limit and at >= m.time_limit or m.budget <= 0:
                 break
             m.now = at
             one_event(m, at)
@@ -492,7 +494,7 @@ cdef void sched_init(machine_t *m) noexcept nogil:
 
 
 cdef void sched_run(machine_t *m) noexcept nogil:
-    """Runs until a thread asks to leave, everything is done, or the time limit; see m.exit_reason."""
+    """Runs until a thread asks to leave, everything is done, or a limit is reached; see m.exit_reason."""
     cdef int c, best
     cdef ns_t at
     cdef thread_t *t
@@ -514,6 +516,9 @@ cdef void sched_run(machine_t *m) noexcept nogil:
             if m.time_limit and at >= m.time_limit:
                 m.now = m.time_limit
                 m.exit_reason = EXIT_TIME
+                return
+            if m.budget <= 0:
+                m.exit_reason = EXIT_LIMIT
                 return
             m.curr = NULL
             m.now = at

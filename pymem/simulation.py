@@ -18,8 +18,8 @@ from pymem import oom, procfs, tunables
 from pymem.errors import ScenarioError, SimulationError
 from pymem.provenance import provenance
 from pymem.regions import Anon
-from pymem.topology import FILESYSTEMS, ZONE_NAMES
 from pymem.result import Latency, OomKill, Result, TaskResult, Timeline, bucket_edges
+from pymem.topology import FILESYSTEMS, ZONE_NAMES
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

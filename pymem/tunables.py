@@ -194,6 +194,15 @@ def canonical(name: str) -> str:
     raise TunableError(f"vm.{bare}: unknown tunable; {hint}")
 
 
+def _size(text: str, unit: int) -> int | None:
+    """A size such as ``"64MiB"`` in units of so many bytes; None unless it is a whole number of them."""
+    try:
+        whole, rest = divmod(units.parse_bytes(text), unit)
+    except UnitError:
+        return None
+    return None if rest else whole
+
+
 def parse(tunable: Tunable, value: object) -> int:
     """The number that a value stands for; TunableError unless it is one and within bounds."""
     number: int | None = None
@@ -207,13 +216,10 @@ def parse(tunable: Tunable, value: object) -> int:
         text = chosen.group(1) if chosen else text
         if text.lower() in tunable.words:
             number = tunable.words[text.lower()]
-        elif re.fullmatch(r"-?[0-9][0-9_]*", text):
+        elif re.fullmatch(r"-?(?:[0-9]_?){0,29}[0-9]", text):
             number = int(text)
         elif tunable.unit in ("bytes", "KiB"):
-            try:
-                number = units.parse_bytes(text) // (1024 if tunable.unit == "KiB" else 1)
-            except UnitError:
-                number = None
+            number = _size(text, 1024 if tunable.unit == "KiB" else 1)
     if number is None:
         raise TunableError(f"vm.{tunable.name}: {value!r} is not understood; accepted is {tunable.accepted}")
     if not tunable.minimum <= number <= tunable.maximum:
@@ -228,6 +234,8 @@ def parse(tunable: Tunable, value: object) -> int:
 def _flat(values: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
     # TOML turns `swap.vma_ra_enabled = 1` into a table in a table
     for name, value in values.items():
+        if not isinstance(name, str):
+            raise TunableError(f"vm: the name {name!r} is no text; accepted are names such as 'swappiness'")
         if isinstance(value, Mapping):
             yield from _flat(value, f"{prefix}{name}.")
         else:

@@ -117,6 +117,7 @@ def _direct(result: Result) -> str:
 def tasks_table(result: Result) -> Table:
     """One row per task."""
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("task")
@@ -126,7 +127,7 @@ def tasks_table(result: Result) -> Table:
     for task in result.tasks.values():
         cause, ns = max(task.stalls.items(), key=lambda item: item[1])
         table.add_row(
-            task.name, task.state, short(task.accesses), f"{task.min_flt:,}", f"{task.maj_flt:,}",
+            Text(task.name), task.state, short(task.accesses), f"{task.min_flt:,}", f"{task.maj_flt:,}",
             format_time(task.cpu_ns), format_time(task.stall_ns),
             format_time(task.latency["swap_in"].percentile(99)) if task.latency["swap_in"].count else "-",
             format_pages(task.hiwater_rss), STALL_WORDS.get(cause, cause) if ns else "-",

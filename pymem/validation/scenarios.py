@@ -88,6 +88,7 @@ class Growing(Workload):
         yield pack(np.full(64, (1 << 40) - 1), Op.SLEEP)  # a child that has all its pages stays
 
 
+_ZONE = ("start_pfn", "spanned", "present", "managed", "free")
 #: Where the pages are that a program can get, and what it costs the kernel to give them.
 _PAGES = (
     "nr_free_pages", "nr_active_anon", "nr_inactive_anon", "nr_active_file", "nr_inactive_file", "nr_unevictable",
@@ -113,12 +114,9 @@ def machine(recording: Recording) -> Machine:
     # The protection is not taken over: the recorder's own look at lowmem_reserve_ratio made the kernel compute it
     # again, from the memory that there is now, as a machine without recorded protection does.
     for z in recording.data["zoneinfo_start"]:
-        nodes.setdefault(int(z["node"]), []).append(
-            Zone(
-                z["zone"], *(int(z[key]) for key in ("start_pfn", "spanned", "present", "managed", "free")),
-                watermarks=(int(z["min"]), int(z["low"]), int(z["high"])),
-            )  # fmt: skip
-        )
+        pages: dict[str, Any] = {key: int(z[key]) for key in _ZONE}
+        marks = (int(z["min"]), int(z["low"]), int(z["high"]))
+        nodes.setdefault(int(z["node"]), []).append(Zone(z["zone"], **pages, watermarks=marks))
     hidden = hidden_pages(recording) // len(nodes)
     for zones in nodes.values():
         largest = max(range(len(zones)), key=lambda i: zones[i].managed)

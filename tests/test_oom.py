@@ -143,8 +143,7 @@ def test_a_function_of_ones_own():
 
 @pytest.mark.parametrize("answer", [[1.0], 1.0, [1, 2, 3], [math.nan, 1], None, "ab", ["a", "b"], [[1, 2]]], ids=repr)
 def test_a_function_that_gives_no_scores(answer):
-    message = r"^oom_policy: the function gave .*; accepted are 2 numbers, one per task$"
-    with pytest.raises(ScenarioError, match=message):
+    with pytest.raises(ScenarioError, match=r"^oom_policy: the function gave .*; accepted are 2 numbers, one per"):
         oom.by_name(lambda _: answer).choose(facts([{}, {}]))
 
 
@@ -183,8 +182,8 @@ def test_facts_from_the_engine():
 NODE = dict.fromkeys(
     (
         "nr_active_anon nr_inactive_anon nr_isolated_anon nr_active_file nr_inactive_file nr_isolated_file "
-        "nr_unevictable nr_dirty nr_writeback nr_slab_reclaimable nr_slab_unreclaimable nr_mapped nr_shmem "
-        "nr_page_table_pages "
+        "nr_unevictable nr_dirty nr_writeback nr_slab_reclaimable nr_slab_unreclaimable nr_mapped "
+        "nr_shmem nr_page_table_pages "
         "nr_file_pages nr_swapcached"
     ).split(),
     0,

@@ -1,12 +1,12 @@
 """Out of memory, from the failed allocation to the exit of the victim."""
 
+import numpy as np
 import pytest
 from lab import SECOND, VM, Script, anon, file, finish, machine, op, sleep, store
 
 from pymem import Scenario, SwapDevice, Task, simulate
 from pymem.records import Op
 from pymem.simulation import Simulation
-import numpy as np
 
 pytestmark = pytest.mark.engine
 

@@ -6,7 +6,7 @@ from lab import SECOND, VM, Lab, anon, file, finish, load, machine, op, store
 from memcore.engine import Engine
 from pymem import SwapDevice
 from pymem.records import Op
-from pymem.simulation import VM_WRITE, build
+from pymem.simulation import VM_WRITE
 
 pytestmark = pytest.mark.engine
 
@@ -68,7 +68,7 @@ def test_exit_gives_everything_back():
     free = lab.free()
     lab.do("a", store(range(20)), load(600))
     moved = lab.exit("a")
-    # 20 pages and 4 tables: leaves for 0..511 and 512..1023, and the directory; the file page stays in the cache
+    # 20 pages and 3 tables: leaves for 0..511 and 512..1023, and the directory; the file page stays in the cache
     assert moved.pick("nr_anon_pages", "nr_page_table_pages", "pgfree", "nr_mapped", "nr_file_pages") == {
         "nr_anon_pages": -20, "nr_page_table_pages": -3, "pgfree": 23, "nr_mapped": -1, "nr_file_pages": 0,
     }  # fmt: skip

@@ -129,13 +129,17 @@ def test_locked_memory_cannot_save_anybody():
 
 
 def test_a_victim_in_the_middle_of_a_write_leaves_nothing_behind():
-    writer = Task("writer", Script([anon(600), file(300)], np.concatenate([store(range(600)), op(Op.WRITE, 600, 300)] * 9)))
+    rounds = np.concatenate([store(range(600)), op(Op.WRITE, 600, 300)] * 9)
+    writer = Task("writer", Script([anon(600), file(300)], rounds))
     result = finish(Simulation(scenario(writer, hog("asker", 700, start=1000))), budget=50)
     assert result.status == "complete"
     assert result.vmstat["nr_anon_pages"] == 0
 
 
 def test_policies_by_name():
-    tasks = holder("old", 300, seconds=60), holder("large", 500, seconds=60, start=SECOND), hog("asker", 400, start=2 * SECOND)
+    tasks = (
+        holder("old", 300, seconds=60), holder("large", 500, seconds=60, start=SECOND),
+        hog("asker", 400, start=2 * SECOND),
+    )  # fmt: skip
     assert simulate(scenario(*tasks, oom_policy="oldest")).oom_kills[0].task == "old"
     assert simulate(scenario(*tasks, oom_policy="largest")).oom_kills[0].task == "large"

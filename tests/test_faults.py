@@ -1,10 +1,11 @@
 """Page faults, one kind at a time, on a machine with room for all: which counters each moves, and by how much."""
 
+import numpy as np
 import pytest
-from lab import SECOND, VM, Lab, anon, file, finish, load, machine, op, store
+from lab import MS, SECOND, Lab, anon, file, load, machine, op, sleep, store
 
+from benchmarks.machine import NORMAL, PARAMS
 from memcore.engine import Engine
-from pymem import SwapDevice
 from pymem.records import Op
 from pymem.simulation import VM_WRITE
 
@@ -104,7 +105,9 @@ def test_read_around():
     """A miss reads the 32 pages around it: half of the window before, half from the page on."""
     lab = Lab(ROOMY, a=[file(512)], vm={"fault_around_bytes": 4096})
     moved = lab.do("a", load(100))
-    assert moved.pick("pgmajfault", "pgpgin", "nr_file_pages") == {"pgmajfault": 1, "pgpgin": 4 * 32, "nr_file_pages": 32}
+    assert moved.pick("pgmajfault", "pgpgin", "nr_file_pages") == {
+        "pgmajfault": 1, "pgpgin": 4 * 32, "nr_file_pages": 32,
+    }  # fmt: skip
     # 84..115 are there
     assert lab.do("a", load(range(84, 108)))["pgmajfault"] == 0
     assert lab.do("a", load(83))["pgmajfault"] == 1
@@ -219,8 +222,6 @@ def test_a_read_may_cross_what_madvise_split():
 
 def forked(kernel=612):
     """A parent that has written 10 pages and read 2 others, then its child; threads 1 and 2."""
-    from benchmarks.machine import NORMAL, PARAMS
-
     engine = Engine(
         params={**PARAMS, "kernel": kernel}, cpu_nodes=[0], swaps=[{"slots": 512, "device": 0}],
         devices=[{"rotational": False, "read_ns": 80_000, "write_ns": 25_000, "queue_depth": 64,
@@ -237,9 +238,6 @@ def forked(kernel=612):
 
 def step(engine, thread, *records):
     """As `Lab.do` for the machine above: the other task sleeps."""
-    import numpy as np
-    from lab import MS, sleep
-
     fed = False
     while True:
         reason, who = engine.run()

@@ -1,13 +1,14 @@
 """madvise, mlock, munmap and the other things programs ask for, on a machine with room for all."""
 
+import numpy as np
 import pytest
 from lab import MS, SECOND, Lab, Script, anon, file, finish, load, machine, op, sleep, store
+from test_faults import ALONE
 
 from pymem import Scenario, SwapDevice, Task
 from pymem.errors import SimulationError
 from pymem.records import Op
 from pymem.simulation import Simulation
-from test_faults import ALONE
 
 pytestmark = pytest.mark.engine
 
@@ -119,7 +120,8 @@ def test_mlock_faults_everything_in_and_keeps_it():
     moved = lab.do("a", op(Op.MLOCK, 0, 20))
     # 3 zero pages become real ones, 12 are new
     assert moved.pick("nr_anon_pages", "nr_mlock", "nr_unevictable", "nr_inactive_anon", "unevictable_pgs_mlocked") == {
-        "nr_anon_pages": 15, "nr_mlock": 20, "nr_unevictable": 20, "nr_inactive_anon": -5, "unevictable_pgs_mlocked": 20,
+        "nr_anon_pages": 15, "nr_mlock": 20, "nr_unevictable": 20, "nr_inactive_anon": -5,
+        "unevictable_pgs_mlocked": 20,
     }  # fmt: skip
     assert lab.task("a")["locked_vm"] == 20
     assert lab.do("a", op(Op.PAGEOUT, 0, 20), op(Op.DONTNEED, 0, 20), op(Op.FREE, 0, 20))["nr_anon_pages"] == 0
@@ -175,7 +177,7 @@ def test_a_hole_cannot_be_touched():
 
 def test_exit_ends_the_program_early():
     program = Script([anon(100)], op(Op.EXIT), store(range(50)))
-    joined = Script([anon(100)], __import__("numpy").concatenate([store(3), op(Op.EXIT), store(range(50))]))
+    joined = Script([anon(100)], np.concatenate([store(3), op(Op.EXIT), store(range(50))]))
     result = finish(Simulation(Scenario(machine=ROOMY, tasks=[Task("t", joined)])))
     assert result.tasks["t"].accesses == 1
     assert result.tasks["t"].state == "finished"

@@ -42,20 +42,19 @@ def test_a_full_node_falls_back_without_reclaim():
     assert zones[0]["free"] + zones[0]["pcp"][0]["count"] >= zones[0]["low"] - zones[0]["pcp"][0]["batch"]
 
 
-def test_remote_accesses_cost_their_distance():
-    """90 ns at home, 180 ns at distance 20: a task whose memory lies on the other node."""
-    lab = Lab(machine(4096, 0 + 4096, cpus=(1, 1)), a=[anon(3000)])
-    # fill the home node with one half, so that the other half is remote
+def test_local_accesses_cost_what_local_memory_costs():
+    """90 ns, and none of them remote, as long as the home node has room."""
+    lab = Lab(machine(4096, 4096, cpus=(1, 1)), a=[anon(3000)])
     lab.do("a", store(range(2000)))
-    home = lab.engine.node_stats(0)["nr_anon_pages"]
-    assert home == 2000
+    assert lab.engine.node_stats(0)["nr_anon_pages"] == 2000
     before = lab.engine.now
     lab.do("a", load(range(1000)))
     assert lab.engine.now - before == 1000 * 90
     assert lab.task("a")["remote"] == 0
 
 
-def test_remote_hits_are_counted():
+def test_remote_accesses_cost_their_distance():
+    """180 ns at distance 20, where what no longer fitted at home lies."""
     lab = Lab(machine(1024, 4096), a=[anon(3000)])
     lab.do("a", store(range(2000)))
     remote = lab.engine.node_stats(1)["nr_anon_pages"]
@@ -127,8 +126,8 @@ def test_mode_1_does_not_write():
     assert away > 0
 
 
-def test_far_nodes_are_not_worth_reclaiming():
-    """Beyond distance 30 (RECLAIM_DISTANCE) a node is not tidied; the home node is as near as ever."""
+def test_the_home_node_is_tidied_however_far_the_others_are():
+    """Only nodes beyond distance 30 (RECLAIM_DISTANCE) are exempt, and home is at 10."""
     moved, _ = cached(1, distances=FAR)
     assert moved["zone_reclaim_success"] > 0
 

@@ -95,7 +95,6 @@ def programs(draw):
 
 @st.composite
 def scenarios(draw):
-    cpus = 1
     machine = draw(MACHINES)
     cpus = sum(n.cpus for n in machine.nodes)
     tasks = []

@@ -2,12 +2,12 @@
 
 import pytest
 from lab import MS, SECOND, Lab, Script, anon, file, finish, load, machine, op, sleep, store
+from test_faults import ALONE
 
 from memcore.engine import EVENT_KINDS
 from pymem import Scenario, SwapDevice, Task
 from pymem.records import Op
 from pymem.simulation import Simulation
-from test_faults import ALONE
 
 pytestmark = pytest.mark.engine
 
@@ -127,7 +127,9 @@ def test_refault_beyond_the_working_set():
     lab = Lab(machine(4096), a=[anon(100), file(64)], vm=ALONE)
     lab.do("a", store(range(100)), load(range(100, 110)))
     evicted = lab.do("a", op(Op.PAGEOUT, 100, 10))
-    assert evicted.pick("nr_file_pages", "nr_mapped", "pgpgout") == {"nr_file_pages": -10, "nr_mapped": -10, "pgpgout": 0}
+    assert evicted.pick("nr_file_pages", "nr_mapped", "pgpgout") == {
+        "nr_file_pages": -10, "nr_mapped": -10, "pgpgout": 0,
+    }  # fmt: skip
     back = lab.do("a", load(range(100, 110)))
     assert back.pick("pgmajfault", "workingset_refault_file", "workingset_activate_file", "nr_active_file") == {
         "pgmajfault": 10, "workingset_refault_file": 10, "workingset_activate_file": 0, "nr_active_file": 0,

@@ -34,9 +34,9 @@ def py_thp_min_free_kbytes(int64_t kb, int64_t zones, int64_t lowmem_pages):
     return thp_min_free_kbytes(kb, zones, lowmem_pages)
 
 
-def py_wmarks(int64_t managed, int64_t lowmem, int64_t min_free_kb, int64_t scale):
+def py_wmarks(int64_t managed, int64_t lowmem, int64_t min_free_kb, int64_t scale, bint movable=False):
     cdef int64_t[4] w
-    setup_zone_wmarks(w, managed, lowmem, min_free_kb, scale)
+    setup_zone_wmarks(w, managed, lowmem, min_free_kb, scale, movable)
     return tuple(w[i] for i in range(4))
 
 

@@ -15,7 +15,7 @@ from .page cimport PG_ANON, PG_BUDDY, PG_ISOLATED, PG_KERNEL, PG_PCP, PG_SWAPCAC
 from .pte cimport PTE_SWAP, pte_mapped, pte_pfn
 from .swapfile cimport SWP_HAS_CACHE, swap_free_all, swap_verify
 from .thread cimport thread_t
-from .types cimport MAX_NR_ZONES, ZONE_NORMAL, int64_t, uint64_t
+from .types cimport MAX_NR_ZONES, ZONE_MOVABLE, ZONE_NORMAL, int64_t, uint64_t
 from .vmstat cimport (NR_KERNEL_PINNED, NR_PAGE_TABLE_PAGES, NR_SLAB_RECLAIMABLE, NR_SLAB_UNRECLAIMABLE,
                       NR_SWAPCACHED, NR_ZSPAGES)
 from .watermark cimport (WMARK_HIGH, calculate_min_free_kbytes, setup_lowmem_reserve, setup_zone_wmarks,
@@ -52,7 +52,7 @@ cdef int machine_alloc(machine_t *m, uint64_t nr_frames, int nr_nodes, int nr_cp
 cdef int machine_finish_zones(machine_t *m) except -1:
     """Watermarks, reserves and per-CPU list sizes once all zones are known (init_per_zone_wmark_min)."""
     cdef int i, j, populated = 0
-    cdef int64_t lowmem = 0, reserve
+    cdef int64_t lowmem = 0, movable = 0, reserve
     cdef int64_t[MAX_NR_ZONES] managed
     cdef int64_t[MAX_NR_ZONES] ratio
     cdef zone_t *z
@@ -62,15 +62,21 @@ cdef int machine_finish_zones(machine_t *m) except -1:
     ratio[2] = m.p.lowmem_reserve_normal
     ratio[3] = 0
     for i in range(m.nr_zones):
-        lowmem += m.zones[i].managed
+        if m.zones[i].idx == ZONE_MOVABLE:
+            movable += m.zones[i].managed
+        else:
+            lowmem += m.zones[i].managed
         populated += m.zones[i].managed > 0 and m.zones[i].idx <= ZONE_NORMAL
-    m.totalram = lowmem
+    m.totalram = lowmem + movable
     if m.p.min_free_kbytes >= 0:
         m.min_free_kbytes = m.p.min_free_kbytes
     else:
         m.min_free_kbytes = calculate_min_free_kbytes(lowmem * 4)
         if m.p.thp_enabled:
             m.min_free_kbytes = thp_min_free_kbytes(m.min_free_kbytes, populated, lowmem)
+    # the reserve is shared out among the zones that the kernel can use; 6.1 gave movable memory its part too
+    if m.v61 or lowmem == 0:
+        lowmem += movable
     m.totalreserve_pages = 0
     for i in range(m.nr_nodes):
         n = &m.nodes[i]
@@ -89,7 +95,8 @@ cdef int machine_finish_zones(machine_t *m) except -1:
             setup_lowmem_reserve(z.lowmem_reserve, managed, ratio, j, MAX_NR_ZONES)
             if z.managed == 0:
                 continue
-            setup_zone_wmarks(z.wmark, z.managed, lowmem, m.min_free_kbytes, m.p.watermark_scale_factor)
+            setup_zone_wmarks(z.wmark, z.managed, lowmem, m.min_free_kbytes, m.p.watermark_scale_factor,
+                              j == ZONE_MOVABLE and not m.v61)
             zone_init_pcp(z, n.nr_cpus, m.p.percpu_pagelist_high_fraction, not m.v61)
             reserve = z.wmark[WMARK_HIGH] + max(z.lowmem_reserve[0], z.lowmem_reserve[1],
                                                 z.lowmem_reserve[2], z.lowmem_reserve[3])

@@ -72,6 +72,26 @@ def test_scale_factor_widens_the_gap():
     assert door.py_wmarks(100_000, 100_000, 1024, 1000) == (256, 10256, 20256, 30256)
 
 
+# min: managed / 1024 between 32 and 128; the gap as in any zone, here a quarter of 256 * managed / 100000
+@pytest.mark.parametrize(
+    "managed, marks", [(10_000, (32, 42, 52, 62)), (50_000, (48, 98, 148, 198)), (200_000, (128, 328, 528, 728))]
+)
+def test_watermarks_of_movable_memory(managed, marks):
+    assert door.py_wmarks(managed, 100_000, 1024, 10, True) == marks
+
+
+@pytest.mark.parametrize(
+    "kernel, normal, movable", [("6.12", (80, 100, 120), (32, 52, 72)), ("6.1", (40, 50, 60), (40, 50, 60))]
+)
+def test_movable_memory_has_no_part_in_the_reserve(kernel, normal, movable):
+    """320 kB are 80 pages: of the normal zone alone (6.12), or of both (6.1)."""
+    zones = (zone(2000, 1), zone(2000, 1 << 20, "Movable"))
+    where = Machine(nodes=(Node(zones=zones, cpus=1),), boot=NO_SLAB)
+    lab = Lab(where, kernel=kernel, a=[anon(1)], vm={"min_free_kbytes": 320})
+    assert [tuple(z[k] for k in ("min", "low", "high")) for z in lab.engine.zones()] == [normal, movable]
+    assert lab.engine.total_pages == 4000
+
+
 @pytest.mark.parametrize(
     "zone_idx, expected",
     [

@@ -128,14 +128,15 @@ def py_ra_next_size(uint32_t size, uint64_t max_pages):
 def py_refault(uint64_t between, lists, bint file, bint can_swap):
     """Would a page be activated that comes back after `between` further evictions? `lists`: lengths, IA AA IF AF."""
     cdef lruvec_t v
+    cdef int64_t[4] sizes
     cdef uint32_t shadow
     memset(&v, 0, sizeof(v))
     v.nonresident_age = 0xfffffff0           # so that the 32 bits of a shadow wrap around
     shadow = workingset_eviction(&v)
     v.nonresident_age += between
     for i in range(4):
-        v.lists[i].count = lists[i]
-    return bool(workingset_test_recent(&v, shadow, file, can_swap))
+        sizes[i] = lists[i]
+    return bool(workingset_test_recent(&v, sizes, shadow, file, can_swap))
 
 
 def py_latency_bucket(int64_t ns):

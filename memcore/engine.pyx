@@ -23,6 +23,7 @@ from .pagetable cimport pagetable_resize
 from .psi cimport psi_update_averages
 from .records cimport OP_STORE, OP_WRITE, rec_count, rec_op
 from .sample cimport sample_columns, take_sample
+from .slab cimport slab_caches_init
 from .sched cimport sched_add_thread, sched_init, sched_run, sched_start, sched_verify, sched_wake
 from .swapfile cimport swap_add_area, swap_finish, swap_init
 from .thread cimport (LAT_BUCKETS, NR_LATENCIES, THREAD_FLUSHER, THREAD_KSWAPD, THREAD_TASK, TH_BLOCKED,
@@ -140,6 +141,13 @@ cdef class Engine:
                 managed = zs["managed"]
                 zone_init(z, i, j, zid, start, spanned, managed, m.nr_cpus)
                 z.present = zs.get("present", zs["managed"])
+                if zs.get("watermarks"):
+                    z.given = True
+                    z.given_wmark = zs["watermarks"]
+                if zs.get("protection"):
+                    z.given_protection = True
+                    for k, pages in enumerate(zs["protection"][:MAX_NR_ZONES]):
+                        z.given_reserve[k] = pages
                 n.present += z.present
         for i in range(m.nr_zones):
             m.zones[i].id = i
@@ -157,6 +165,7 @@ cdef class Engine:
                 pinned = z.managed - <int64_t> zs["free"]
                 n.stat[NR_KERNEL_PINNED] += pinned
                 zone_init_free(z, m.frames, end - <int64_t> zs["free"], end)
+        slab_caches_init(m)
         self.place_slab()
         m.zonelists = <zonelist_t *> calloc(m.nr_nodes, sizeof(zonelist_t))
         if m.zonelists == NULL:

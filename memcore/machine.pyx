@@ -1,6 +1,7 @@
 """The machine: allocation of its arrays, derived figures, the event log, and the walk that checks it all."""
 
 from libc.stdlib cimport calloc, free, realloc
+from libc.string cimport memcpy
 
 from .blkdev cimport blkdev_free
 from .buddy cimport zone_free, zone_init_pcp, zone_t, zone_verify
@@ -18,8 +19,8 @@ from .thread cimport thread_t
 from .types cimport MAX_NR_ZONES, ZONE_MOVABLE, ZONE_NORMAL, int64_t, uint64_t
 from .vmstat cimport (NR_KERNEL_PINNED, NR_PAGE_TABLE_PAGES, NR_SLAB_RECLAIMABLE, NR_SLAB_UNRECLAIMABLE,
                       NR_SWAPCACHED, NR_ZSPAGES)
-from .watermark cimport (WMARK_HIGH, calculate_min_free_kbytes, setup_lowmem_reserve, setup_zone_wmarks,
-                         thp_min_free_kbytes)
+from .watermark cimport (WMARK_HIGH, WMARK_LOW, WMARK_PROMO, calculate_min_free_kbytes, setup_lowmem_reserve,
+                         setup_zone_wmarks, thp_min_free_kbytes)
 
 
 cdef int machine_alloc(machine_t *m, uint64_t nr_frames, int nr_nodes, int nr_cpus) except -1:
@@ -97,6 +98,11 @@ cdef int machine_finish_zones(machine_t *m) except -1:
                 continue
             setup_zone_wmarks(z.wmark, z.managed, lowmem, m.min_free_kbytes, m.p.watermark_scale_factor,
                               j == ZONE_MOVABLE and not m.v61)
+            if z.given_protection:
+                memcpy(z.lowmem_reserve, z.given_reserve, sizeof(z.given_reserve))
+            if z.given:
+                memcpy(z.wmark, z.given_wmark, sizeof(z.given_wmark))
+                z.wmark[WMARK_PROMO] = 2 * z.wmark[WMARK_HIGH] - z.wmark[WMARK_LOW]
             zone_init_pcp(z, n.nr_cpus, m.p.percpu_pagelist_high_fraction, not m.v61)
             reserve = z.wmark[WMARK_HIGH] + max(z.lowmem_reserve[0], z.lowmem_reserve[1],
                                                 z.lowmem_reserve[2], z.lowmem_reserve[3])
@@ -121,13 +127,15 @@ cdef void machine_free(machine_t *m) noexcept nogil:
     for i in range(1, m.nr_threads + 1):
         coro_free(&m.threads[i].coro)
         free(m.threads[i].latency)
+        free(m.threads[i].plug)
         free(m.threads[i])
     for i in range(m.nr_devs):
         blkdev_free(&m.devs[i])
     swap_free_all(&m.swap)
     free(m.devs)
     free(m.wbs)
-    free(m.slab_blocks)
+    for i in range(NR_SLAB_CACHES):
+        free(m.slabs[i].blocks)
     free(m.timers)
     free(m.events)
     free(m.samples)

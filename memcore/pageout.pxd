@@ -15,6 +15,8 @@ cdef bint add_to_swap(machine_t *m, pfn_t pfn) noexcept nogil
 cdef void swapin_add(machine_t *m, swp_t slot, pfn_t pfn, uint32_t owner, uint32_t vpn) noexcept nogil
 cdef void swap_readpage(machine_t *m, swp_t slot, pfn_t pfn) noexcept nogil
 cdef int pageout(machine_t *m, pfn_t pfn) noexcept nogil
+cdef void start_plug(machine_t *m) noexcept nogil
+cdef void finish_plug(machine_t *m) noexcept nogil
 cdef bint remove_mapping(machine_t *m, pfn_t pfn) noexcept nogil
 cdef void delete_from_swap_cache(machine_t *m, pfn_t pfn) noexcept nogil
 cdef bint try_to_free_swap(machine_t *m, pfn_t pfn) noexcept nogil

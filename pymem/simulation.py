@@ -19,6 +19,7 @@ from pymem.errors import ScenarioError, SimulationError
 from pymem.provenance import provenance
 from pymem.regions import Anon
 from pymem.result import Latency, OomKill, Result, TaskResult, Timeline, bucket_edges
+from pymem.topology import FILESYSTEMS, ZONE_NAMES
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -66,7 +67,8 @@ def build(scenario: Scenario) -> tuple[door.Engine, dict[int, Task]]:
     total = sum(zone.managed for zones in layout for zone in zones)
     params = dict(tunables.engine_params(tunables.resolve(scenario.vm, scenario.kernel), scenario.kernel, total))
     params.update(scenario.cost_ns())
-    params.update(machine.slab(), thread_stack_pages=THREAD_STACK_PAGES)
+    params.update(machine.slab(), thread_stack_pages=THREAD_STACK_PAGES,
+                  buffer_heads=int(FILESYSTEMS[machine.filesystem]))  # fmt: skip
     nodes, cpu_nodes = _nodes(scenario, layout)
     files: dict[str, int] = {}
     for task in scenario.tasks:
@@ -105,7 +107,6 @@ def build(scenario: Scenario) -> tuple[door.Engine, dict[int, Task]]:
 
 def _nodes(scenario: Scenario, layout: list[list[Any]]) -> tuple[list[dict[str, Any]], list[int]]:
     """Nodes and the node of every CPU, as the engine wants them."""
-    from pymem.topology import ZONE_NAMES
     from pymem.units import parse_time
 
     machine = scenario.machine
@@ -122,6 +123,7 @@ def _nodes(scenario: Scenario, layout: list[list[Any]]) -> tuple[list[dict[str, 
                 {
                     "idx": ZONE_NAMES.index(z.name), "start_pfn": z.start_pfn, "spanned": z.spanned,
                     "present": z.present, "managed": z.managed, "free": z.free,
+                    "watermarks": z.watermarks, "protection": z.protection,
                 }
                 for z in zones
             ],

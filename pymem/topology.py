@@ -77,6 +77,10 @@ DISK_KINDS: dict[str, tuple[int, int, int, int, bool]] = {
 }
 
 
+#: Whether the pages of a file system have buffer heads.
+FILESYSTEMS = {"ext4": True, "ext2": True, "xfs": False, "btrfs": False}
+
+
 @dataclass(frozen=True, init=False)
 class SwapDevice:
     """A swap area on a device of its own.
@@ -113,7 +117,20 @@ class SwapDevice:
 
 @dataclass(frozen=True)
 class Zone:
-    """One zone in pages, as ``/proc/zoneinfo`` has it; `free` is what is not in use when the run begins."""
+    """One zone in pages, as ``/proc/zoneinfo`` has it.
+
+    Parameters
+    ----------
+    name : {"DMA", "DMA32", "Normal", "Movable"}
+    start_pfn, spanned, present, managed : int
+    free : int
+        What is not in use when the run begins.
+    watermarks : (min, low, high), optional
+    protection : sequence of int, optional
+        Read off a running kernel.  A kernel computes both at boot, before it gives back the memory of its
+        initialisation, so they differ a little from what the tunables would give now; the tunables have no effect
+        on what is given here.  (The protection is computed again when somebody reads ``lowmem_reserve_ratio``.)
+    """
 
     name: str
     start_pfn: int
@@ -121,6 +138,8 @@ class Zone:
     present: int
     managed: int
     free: int
+    watermarks: tuple[int, int, int] | None = None
+    protection: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.name not in ZONE_NAMES:
@@ -130,6 +149,11 @@ class Zone:
                 f"zone {self.name}: free {self.free}, managed {self.managed}, present {self.present}, spanned "
                 f"{self.spanned}; accepted is free <= managed <= present <= spanned"
             )
+        marks = self.watermarks
+        if marks is not None and (len(marks) != 3 or not 0 <= marks[0] <= marks[1] <= marks[2]):
+            raise ScenarioError(f"zone {self.name}.watermarks: {marks!r}; accepted is min <= low <= high")
+        if any(not isinstance(pages, int) or pages < 0 for pages in self.protection):
+            raise ScenarioError(f"zone {self.name}.protection: {self.protection!r}; accepted are pages from 0")
 
 
 @dataclass(frozen=True)
@@ -173,6 +197,8 @@ class Machine:
     swap : sequence of SwapDevice
     disk : Disk
         What files lie on.
+    filesystem : {"ext4", "ext2", "xfs", "btrfs"}
+        The ext ones keep a buffer head (104 bytes of slab) for every page that was written.
     nodes : sequence of Node
         NUMA nodes; empty: one node with `memory` and `cpus`.
     distances : sequence of sequences of int
@@ -185,6 +211,7 @@ class Machine:
     cpus: int = 2
     swap: tuple[SwapDevice, ...] = ()
     disk: Disk = field(default_factory=Disk)
+    filesystem: str = "ext4"
     nodes: tuple[Node, ...] = ()
     distances: tuple[tuple[int, ...], ...] = ()
     boot: Boot = field(default_factory=Boot)
@@ -195,6 +222,8 @@ class Machine:
         for item in self.swap:
             if not isinstance(item, SwapDevice):
                 raise ScenarioError(f"machine.swap: {item!r}; accepted are SwapDevice objects")
+        if self.filesystem not in FILESYSTEMS:
+            raise ScenarioError(f"machine.filesystem: {self.filesystem!r}; accepted are {', '.join(FILESYSTEMS)}")
         if sum(device.slots for device in self.swap) > MAX_SLOTS:
             raise ScenarioError(f"machine.swap: more than {MAX_SLOTS} slots (16 TiB) together")
         if len(self.swap) > 32:
@@ -318,7 +347,10 @@ def machine_from(value: Any, key: str = "machine") -> Machine:
     for number, item in enumerate(table.get("nodes", [])):
         entry = dict(_table(Node, item, f"{key}.nodes[{number}]"))
         entry["zones"] = tuple(
-            Zone(**_table(Zone, zone, f"{key}.nodes[{number}].zones[{k}]"))
+            Zone(**{
+                name: tuple(given) if isinstance(given, list) else given
+                for name, given in _table(Zone, zone, f"{key}.nodes[{number}].zones[{k}]").items()
+            })  # fmt: skip
             for k, zone in enumerate(entry.get("zones", []))
         )
         nodes.append(Node(**entry))

@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
-from lab import MS, SECOND, Lab, anon, file, load, machine, op, sleep, store
+from lab import MS, SECOND, VM, Lab, anon, file, load, machine, op, sleep, store
 
-from benchmarks.machine import NORMAL, PARAMS
 from memcore.engine import Engine
+from pymem import tunables
 from pymem.records import Op
 from pymem.simulation import VM_WRITE
+from pymem.topology import ZONE_NAMES
 
 pytestmark = pytest.mark.engine
 
@@ -220,14 +221,18 @@ def test_a_read_may_cross_what_madvise_split():
 # ---- fork ---------------------------------------------------------------------------------------------------
 
 
-def forked(kernel=612):
-    """A parent that has written 10 pages and read 2 others, then its child; threads 1 and 2."""
+def forked():
+    """A parent and the child it gets after a second; threads 1 and 2. Scenarios have no fork, so at the door."""
+    params = tunables.engine_params(tunables.resolve(VM, "6.12"), "6.12", 2048)
+    params |= {name: cost.default for name, cost in tunables.COSTS.items()} | ROOMY.slab()
     engine = Engine(
-        params={**PARAMS, "kernel": kernel}, cpu_nodes=[0], swaps=[{"slots": 512, "device": 0}],
+        params={**params, "thread_stack_pages": 5, "buffer_heads": 0}, cpu_nodes=[0],
+        swaps=[{"slots": 512, "device": 0}],
         devices=[{"rotational": False, "read_ns": 80_000, "write_ns": 25_000, "queue_depth": 64,
                   "bandwidth": 2_000_000_000}],
         nodes=[{"cpus": 1, "distance": [10], "access_ns": [90],
-                "zones": [{"idx": NORMAL, "start_pfn": 1, "spanned": 2048, "managed": 2048, "free": 2048}]}],
+                "zones": [{"idx": ZONE_NAMES.index("Normal"), "start_pfn": 1, "spanned": 2048, "managed": 2048,
+                           "free": 2048}]}],
     )  # fmt: skip
     regions = [{"pages": 600, "flags": VM_WRITE, "file": 0, "pgoff": 0}]
     engine.add_task(regions=regions)

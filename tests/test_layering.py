@@ -23,18 +23,19 @@ MEMCORE_LEVELS = [
     "node workingset",  # 4
     "machine",  # 5
     "frames rmap sample",  # 6
-    "slab migrate writeback zswap",  # 7
-    "pageout",  # 8
-    "shrink",  # 9
-    "scan_count",  # 10
-    "vmscan mglru",  # 11
-    "page_alloc",  # 12
-    "numa oom readahead",  # 13
-    "fault",  # 14
-    "mmap",  # 15
-    "task",  # 16
-    "sched",  # 17
-    "engine observe compressed_pool _testing",  # 18
+    "slab",  # 7
+    "migrate writeback zswap",  # 8
+    "pageout",  # 9
+    "shrink",  # 10
+    "scan_count",  # 11
+    "vmscan mglru",  # 12
+    "page_alloc",  # 13
+    "numa oom readahead",  # 14
+    "fault",  # 15
+    "mmap",  # 16
+    "task",  # 17
+    "sched",  # 18
+    "engine observe compressed_pool _testing",  # 19
 ]
 # The only level where Python objects, memoryviews and exceptions meet the engine.
 DOOR_LEVEL = len(MEMCORE_LEVELS) - 1

@@ -27,7 +27,7 @@ from .slab cimport slab_caches_init
 from .sched cimport sched_add_thread, sched_init, sched_run, sched_start, sched_verify, sched_wake
 from .swapfile cimport swap_add_area, swap_finish, swap_init
 from .thread cimport (LAT_BUCKETS, NR_LATENCIES, THREAD_FLUSHER, THREAD_KSWAPD, THREAD_TASK, TH_BLOCKED,
-                      TH_DEAD, thread_t)
+                      TH_DEAD, TH_RUNNING, thread_t)
 from .types cimport MAX_CPUS, MAX_NODES, MAX_NR_ZONES, int32_t, int64_t, uint32_t, uint64_t, uint8_t
 from .vmstat cimport NR_KERNEL_PINNED, NR_SLAB_RECLAIMABLE, NR_SLAB_UNRECLAIMABLE, OOM_KILL
 from .zonelist cimport zonelist_t
@@ -514,10 +514,11 @@ cdef class Engine:
         cdef machine_t *m = &self.m
         cdef thread_t *t = m.threads[thread]
         cdef mm_t *mm = m.mms[t.owner]
+        cdef int64_t running = m.cpus[t.cpu].now - t.run_start if t.state == TH_RUNNING else 0
         return {
             "pid": mm.pid, "alive": t.state != TH_DEAD, "killed": t.killed, "oom_killed": t.oom_victim,
             "oom_score_adj": mm.oom_score_adj, "start_ns": t.start_at, "end_ns": t.exit_at,
-            "cpu_ns": t.cpu_ns, "cpu": t.cpu, "accesses": t.accesses, "writes": t.writes + chunk_writes(t),
+            "cpu_ns": t.cpu_ns + running, "cpu": t.cpu, "accesses": t.accesses, "writes": t.writes + chunk_writes(t),
             "min_flt": t.min_flt, "maj_flt": t.maj_flt, "local": t.local_hits, "remote": t.remote_hits,
             "remote_ns": t.remote_ns, "stalls": {c: t.stall[i] for i, c in enumerate(STALL_CAUSES)},
             "rss_anon": mm.rss_anon, "rss_file": mm.rss_file, "rss_shmem": mm.rss_shmem,

@@ -157,6 +157,7 @@ ctypedef struct machine_t:
     ns_t deadline                # at which the running thread must look up
     thread_t *curr
     int32_t cpu                  # running CPU
+    int32_t resume               # thread that gave control to the caller of Engine.run and goes on first; 0: none
     ns_t time_limit
     int64_t budget               # accesses until EXIT_LIMIT
     timer_t *timers              # heap

@@ -17,7 +17,7 @@ from .psi cimport NR_MEMSTALL, NR_MEMSTALL_RUNNING, psi_change
 from .pte cimport PTE_SWAP, pte_mapped, pte_pfn
 from .swapfile cimport SWP_HAS_CACHE, swap_free_all, swap_verify
 from .thread cimport thread_t
-from .types cimport MAX_NR_ZONES, ZONE_NORMAL, int64_t, uint64_t
+from .types cimport MAX_NR_ZONES, ZONE_MOVABLE, ZONE_NORMAL, int64_t, uint64_t
 from .vmstat cimport (NR_KERNEL_PINNED, NR_PAGE_TABLE_PAGES, NR_SLAB_RECLAIMABLE, NR_SLAB_UNRECLAIMABLE,
                       NR_SWAPCACHED, NR_ZSPAGES)
 from .watermark cimport (WMARK_HIGH, WMARK_LOW, WMARK_PROMO, calculate_min_free_kbytes, setup_lowmem_reserve,
@@ -54,7 +54,7 @@ cdef int machine_alloc(machine_t *m, uint64_t nr_frames, int nr_nodes, int nr_cp
 cdef int machine_finish_zones(machine_t *m) except -1:
     """Watermarks, reserves and per-CPU list sizes once all zones are known (init_per_zone_wmark_min)."""
     cdef int i, j, populated = 0
-    cdef int64_t lowmem = 0, reserve
+    cdef int64_t lowmem = 0, movable = 0, reserve
     cdef int64_t[MAX_NR_ZONES] managed
     cdef int64_t[MAX_NR_ZONES] ratio
     cdef zone_t *z
@@ -64,15 +64,21 @@ cdef int machine_finish_zones(machine_t *m) except -1:
     ratio[2] = m.p.lowmem_reserve_normal
     ratio[3] = 0
     for i in range(m.nr_zones):
-        lowmem += m.zones[i].managed
+        if m.zones[i].idx == ZONE_MOVABLE:
+            movable += m.zones[i].managed
+        else:
+            lowmem += m.zones[i].managed
         populated += m.zones[i].managed > 0 and m.zones[i].idx <= ZONE_NORMAL
-    m.totalram = lowmem
+    m.totalram = lowmem + movable
     if m.p.min_free_kbytes >= 0:
         m.min_free_kbytes = m.p.min_free_kbytes
     else:
         m.min_free_kbytes = calculate_min_free_kbytes(lowmem * 4)
         if m.p.thp_enabled:
             m.min_free_kbytes = thp_min_free_kbytes(m.min_free_kbytes, populated, lowmem)
+    # the reserve is shared out among the zones that the kernel can use; 6.1 gave movable memory its part too
+    if m.v61 or lowmem == 0:
+        lowmem += movable
     m.totalreserve_pages = 0
     for i in range(m.nr_nodes):
         n = &m.nodes[i]
@@ -91,7 +97,8 @@ cdef int machine_finish_zones(machine_t *m) except -1:
             setup_lowmem_reserve(z.lowmem_reserve, managed, ratio, j, MAX_NR_ZONES)
             if z.managed == 0:
                 continue
-            setup_zone_wmarks(z.wmark, z.managed, lowmem, m.min_free_kbytes, m.p.watermark_scale_factor)
+            setup_zone_wmarks(z.wmark, z.managed, lowmem, m.min_free_kbytes, m.p.watermark_scale_factor,
+                              j == ZONE_MOVABLE and not m.v61)
             if z.given_protection:
                 memcpy(z.lowmem_reserve, z.given_reserve, sizeof(z.given_reserve))
             if z.given:

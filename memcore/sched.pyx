@@ -166,6 +166,8 @@ cdef void set_deadline(machine_t *m) noexcept nogil:
             d = ns_min(d, m.cpus[c].now + m.p.sched_quantum)
     if m.cpus[m.cpu].nr_queued:
         d = ns_min(d, m.cpus[m.cpu].slice_end)
+    if m.curr.stop_at:
+        d = ns_min(d, m.curr.stop_at)
     if m.time_limit:
         d = ns_min(d, m.time_limit)
     m.deadline = d
@@ -420,10 +422,23 @@ cdef void io_wait_op(machine_t *m, ns_t ns, int cause) noexcept nogil:
 
 
 cdef void leave_op(machine_t *m) noexcept nogil:
-    account_run(m, m.curr)
+    """Back to the caller of Engine.run, and on from here at its next call: no run time is accounted and nobody
+    else runs meanwhile, so that a result does not depend on where a run was cut."""
     m.cpus[m.cpu].now = m.now
+    m.resume = m.curr.id
     m.stop = True
     switch_out(m)
+
+
+cdef void run_thread(machine_t *m, int cpu) noexcept nogil:
+    """The thread of a CPU goes on until it blocks, its deadline passes, or it leaves."""
+    cdef thread_t *t = m.threads[m.cpus[cpu].curr]
+    m.cpu = cpu
+    m.curr = t
+    m.now = m.cpus[cpu].now
+    set_deadline(m)
+    coro_enter(&t.coro)
+    m.curr = NULL
 
 
 cdef void thread_main(void *arg) noexcept nogil:
@@ -497,9 +512,12 @@ cdef void sched_run(machine_t *m) noexcept nogil:
     """Runs until a thread asks to leave, everything is done, or a limit is reached; see m.exit_reason."""
     cdef int c, best
     cdef ns_t at
-    cdef thread_t *t
     m.exit_reason = EXIT_NONE
     m.stop = False
+    if m.resume:
+        c = m.threads[m.resume].cpu
+        m.resume = 0
+        run_thread(m, c)
     while not m.stop:
         if m.live_tasks == 0:
             m.exit_reason = EXIT_DONE
@@ -528,14 +546,8 @@ cdef void sched_run(machine_t *m) noexcept nogil:
             m.now = m.time_limit
             m.exit_reason = EXIT_TIME
             return
-        t = m.threads[m.cpus[best].curr]
-        m.cpu = best
-        m.curr = t
-        m.now = m.cpus[best].now
-        t.run_start = m.now
-        set_deadline(m)
-        coro_enter(&t.coro)
-        m.curr = NULL
+        m.threads[m.cpus[best].curr].run_start = m.cpus[best].now
+        run_thread(m, best)
 
 
 cdef int sched_verify(machine_t *m) except -1:

@@ -172,7 +172,7 @@ cdef void balance_dirty_pages(machine_t *m, int dev) noexcept nogil:
         if dirty <= freerun:
             t.nr_dirtied = 0
             t.nr_dirtied_pause = dirty_poll_interval(dirty, m.wb.thresh)
-            return
+            break
         wb.background = True
         wake_flusher(m, dev)
         limit = max(m.wb.thresh, m.wb.dirty_limit)
@@ -187,11 +187,11 @@ cdef void balance_dirty_pages(machine_t *m, int dev) noexcept nogil:
                 # too short to sleep: let it add up, but ask again soon
                 if pause > 0:
                     t.nr_dirtied_pause = t.nr_dirtied + max(16, <uint64_t> (rate / 100))
-                    return
+                    break
                 t.dirty_paused_when = m.now
                 t.nr_dirtied = 0
                 t.nr_dirtied_pause = max(16, <uint64_t> (rate / 100))
-                return
+                break
             if pause > max_pause:
                 pause = max_pause
         m.ops.sleep(m, pause, STALL_DIRTY)

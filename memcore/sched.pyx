@@ -430,13 +430,14 @@ cdef void leave_op(machine_t *m) noexcept nogil:
     switch_out(m)
 
 
-cdef void run_thread(machine_t *m, int cpu) noexcept nogil:
-    """The thread of a CPU goes on until it blocks, its deadline passes, or it leaves."""
+cdef void run_thread(machine_t *m, int cpu, ns_t latest) noexcept nogil:
+    """The thread of a CPU goes on until it blocks, its deadline (`latest`, or before) passes, or it leaves."""
     cdef thread_t *t = m.threads[m.cpus[cpu].curr]
     m.cpu = cpu
     m.curr = t
     m.now = m.cpus[cpu].now
     set_deadline(m)
+    m.deadline = ns_min(m.deadline, latest)
     coro_enter(&t.coro)
     m.curr = NULL
 
@@ -517,7 +518,7 @@ cdef void sched_run(machine_t *m) noexcept nogil:
     if m.resume:
         c = m.threads[m.resume].cpu
         m.resume = 0
-        run_thread(m, c)
+        run_thread(m, c, m.deadline)
     while not m.stop:
         if m.live_tasks == 0:
             m.exit_reason = EXIT_DONE
@@ -547,7 +548,7 @@ cdef void sched_run(machine_t *m) noexcept nogil:
             m.exit_reason = EXIT_TIME
             return
         m.threads[m.cpus[best].curr].run_start = m.cpus[best].now
-        run_thread(m, best)
+        run_thread(m, best, NEVER)
 
 
 cdef int sched_verify(machine_t *m) except -1:

@@ -12,8 +12,8 @@ from libc.string cimport memcpy, memset
 from .blkdev cimport blkdev_init, blkdev_t
 from .buddy cimport pcp_push, zone_init, zone_init_free, zone_t
 from .filemap cimport filemap_add_mapper, filemap_init, filemap_t
-from .machine cimport (EV_OOM_KILL, count, event_t, global_node_stat, log_event, machine_alloc,
-                       machine_finish_zones, machine_free, machine_t, machine_verify, wb_t)
+from .machine cimport (EV_OOM_KILL, count, event_t, global_node_stat, last_cpu, log_event,
+                       machine_alloc, machine_finish_zones, machine_free, machine_t, machine_verify, wb_t)
 from .mempolicy cimport MPOL_BIND, mempolicy_t
 from .mm cimport mm_add_vma, mm_init, mm_t
 from .node cimport node_build_zonelist, node_t
@@ -21,11 +21,11 @@ from .page cimport PG_KERNEL, PG_PCP
 from .page_alloc cimport build_zonelist
 from .pagetable cimport pagetable_resize
 from .psi cimport psi_update_averages
-from .records cimport OP_STORE, OP_WRITE, rec_count, rec_op
 from .sample cimport sample_columns, take_sample
-from .slab cimport slab_caches_init
 from .sched cimport sched_add_thread, sched_init, sched_run, sched_start, sched_verify, sched_wake
+from .slab cimport slab_caches_init
 from .swapfile cimport swap_add_area, swap_finish, swap_init
+from .task cimport chunk_writes
 from .thread cimport (LAT_BUCKETS, NR_LATENCIES, THREAD_FLUSHER, THREAD_KSWAPD, THREAD_TASK, TH_BLOCKED,
                       TH_DEAD, TH_RUNNING, thread_t)
 from .types cimport MAX_CPUS, MAX_NODES, MAX_NR_ZONES, int32_t, int64_t, uint32_t, uint64_t, uint8_t
@@ -52,15 +52,6 @@ EVENT_KINDS = ["kswapd_wake", "kswapd_sleep", "direct_begin", "direct_end", "oom
 EXIT_REASONS = ["none", "chunk", "limit", "oom", "done", "time", "fault", "idle", "sample"]
 LATENCY_KINDS = ["hit", "minor", "file_major", "swap_in", "direct_reclaim", "syscall"]
 STALL_CAUSES = ["direct_reclaim", "throttle", "swap_in", "file_read", "dirty", "cpu", "oom", "device", "fsync"]
-
-
-cdef int last_cpu(machine_t *m, int nid):
-    """The node's CPU with the highest number, or CPU 0 of a node without."""
-    cdef int c, last = 0
-    for c in range(m.nr_cpus):
-        if m.cpus[c].nid == nid:
-            last = c
-    return last
 
 
 cdef class Engine:
@@ -581,21 +572,6 @@ cdef int mm_reserve(mm_t *mm, uint64_t npages) except -1:
     if npages >= <uint64_t> 1 << 32:
         raise ValueError(f"a task of {npages} pages; at most {(1 << 32) - 1} are possible")
     return pagetable_resize(&mm.pt, npages)
-
-
-cdef uint64_t chunk_writes(const thread_t *t) noexcept nogil:
-    # stores among the records already done: counted here because the access loop has no time for it
-    cdef const uint32_t *narrow = <const uint32_t *> t.chunk
-    cdef const uint64_t *wide = <const uint64_t *> t.chunk
-    cdef uint64_t i, n = 0
-    if t.wide:
-        for i in range(t.pos):
-            if rec_op(wide[i]) == OP_STORE or rec_op(wide[i]) == OP_WRITE:
-                n += rec_count(wide[i])
-    else:
-        for i in range(t.pos):
-            n += narrow[i] >> 31
-    return n
 
 
 cdef int nice_weight(int nice):

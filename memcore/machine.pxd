@@ -192,6 +192,7 @@ ctypedef struct machine_t:
 cdef int machine_alloc(machine_t *m, uint64_t nr_frames, int nr_nodes, int nr_cpus) except -1
 cdef int machine_finish_zones(machine_t *m) except -1
 cdef void machine_free(machine_t *m) noexcept nogil
+cdef int last_cpu(machine_t *m, int nid) noexcept nogil
 cdef void memstall_enter(machine_t *m) noexcept nogil
 cdef void memstall_leave(machine_t *m) noexcept nogil
 cdef void log_event(machine_t *m, int kind, int who, int64_t value) noexcept nogil

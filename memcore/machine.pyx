@@ -57,6 +57,7 @@ cdef int machine_finish_zones(machine_t *m) except -1:
     cdef int64_t lowmem = 0, movable = 0, reserve
     cdef int64_t[MAX_NR_ZONES] managed
     cdef int64_t[MAX_NR_ZONES] ratio
+    cdef bint movable
     cdef zone_t *z
     cdef node_t *n
     ratio[0] = m.p.lowmem_reserve_dma
@@ -97,8 +98,8 @@ cdef int machine_finish_zones(machine_t *m) except -1:
             setup_lowmem_reserve(z.lowmem_reserve, managed, ratio, j, MAX_NR_ZONES)
             if z.managed == 0:
                 continue
-            setup_zone_wmarks(z.wmark, z.managed, lowmem, m.min_free_kbytes, m.p.watermark_scale_factor,
-                              j == ZONE_MOVABLE and not m.v61)
+            movable = j == ZONE_MOVABLE and not m.v61
+            setup_zone_wmarks(z.wmark, z.managed, lowmem, m.min_free_kbytes, m.p.watermark_scale_factor, movable)
             if z.given_protection:
                 memcpy(z.lowmem_reserve, z.given_reserve, sizeof(z.given_reserve))
             if z.given:
@@ -109,6 +110,15 @@ cdef int machine_finish_zones(machine_t *m) except -1:
                                                 z.lowmem_reserve[2], z.lowmem_reserve[3])
             m.totalreserve_pages += min(z.managed, reserve)
     return 0
+
+
+cdef int last_cpu(machine_t *m, int nid) noexcept nogil:
+    """The node's CPU with the highest number, or CPU 0 of a node without."""
+    cdef int c, last = 0
+    for c in range(m.nr_cpus):
+        if m.cpus[c].nid == nid:
+            last = c
+    return last
 
 
 cdef void memstall_enter(machine_t *m) noexcept nogil:

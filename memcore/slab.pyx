@@ -1,10 +1,10 @@
 """Slab memory.
 
-Two caches grow and shrink with what the tasks do. Every 64 consecutive slots of a file or of a swap area that hold a page or a shadow need a radix-tree node
-of 576 bytes; a slab of four pages holds 28. Every page of a file that has been written, on a file system
-that works with buffer heads (ext2, ext4), has one of 104 bytes until it is evicted; a page holds 39. Those slabs come out of the same frames everybody fights for,
-which is why a machine that swaps has a little less memory than one that does not. Empty slabs are given
-back (two are kept).
+Two caches grow and shrink with what the tasks do. Every 64 consecutive slots of a file or of a swap area that
+hold a page or a shadow need a radix-tree node of 576 bytes; a slab of four pages holds 28. Every page of a file
+that has been written, on a file system that works with buffer heads (ext2, ext4), has one of 104 bytes until it
+is evicted; a page holds 39. Those slabs come out of the same frames everybody fights for, which is why a machine
+that swaps has a little less memory than one that does not. Empty slabs are given back (two are kept).
 
 Dentries and inodes are one pool of pages that shrinkers may take (do_shrink_slab); the simulated tasks do
 not create new ones.

@@ -322,6 +322,21 @@ cdef bint run_wide(machine_t *m, thread_t *t, mm_t *mm) noexcept nogil:
     return True
 
 
+cdef uint64_t chunk_writes(const thread_t *t) noexcept nogil:
+    # stores among the records already done: counted here because the access loop has no time for it
+    cdef const uint32_t *narrow = <const uint32_t *> t.chunk
+    cdef const uint64_t *wide = <const uint64_t *> t.chunk
+    cdef uint64_t i, n = 0
+    if t.wide:
+        for i in range(t.pos):
+            if rec_op(wide[i]) == OP_STORE or rec_op(wide[i]) == OP_WRITE:
+                n += rec_count(wide[i])
+    else:
+        for i in range(t.pos):
+            n += narrow[i] >> 31
+    return n
+
+
 cdef void task_main(machine_t *m, thread_t *t) noexcept nogil:
     """Life of a task: chunk after chunk until the last one, the stop time, or the OOM killer."""
     cdef mm_t *mm = m.mms[t.owner]

@@ -55,7 +55,7 @@ def test_a_run_says_what_happened_and_leaves_the_result(pymem, tmp_path):
     done = pymem("run", "tiny.toml", "--out", "out")
     assert (done.returncode, done.stderr) == (0, "")
     assert re.search(r"^tiny  .* simulated, 9 k accesses", done.stdout)
-    assert re.search(r"^app +finished +9,000 ", done.stdout, re.MULTILINE)
+    assert re.search(r"^app +finished +9 k ", done.stdout, re.MULTILINE)
     assert "The full result is in out/" in done.stdout
     saved = json.loads((tmp_path / "out" / "result.json").read_text())
     assert (saved["status"], saved["partial"], saved["accesses"]) == ("complete", False, 9000)

@@ -256,7 +256,10 @@ def test_a_table_gives_the_same_machine_as_the_objects():
     ("table", "message"),
     [
         ("1GiB", "machine: '1GiB'; accepted is a table"),
-        ({"ram": 1}, "machine.ram: unknown key; accepted are memory, cpus, swap, disk, filesystem, nodes, distances, boot"),
+        (
+            {"ram": 1},
+            "machine.ram: unknown key; accepted are memory, cpus, swap, disk, filesystem, nodes, distances, boot",
+        ),
         ({"swap": {"size": 1}}, "machine.swap: {'size': 1}; accepted is an array of tables"),
         ({"swap": ["1GiB"]}, "machine.swap[0]: '1GiB'; accepted is a table"),
         ({"swap": [{"size": "1GiB"}, {}]}, "machine.swap[1].size: missing"),

@@ -57,7 +57,7 @@ cdef int machine_finish_zones(machine_t *m) except -1:
     cdef int64_t lowmem = 0, movable = 0, reserve
     cdef int64_t[MAX_NR_ZONES] managed
     cdef int64_t[MAX_NR_ZONES] ratio
-    cdef bint movable
+    cdef bint fixed_min
     cdef zone_t *z
     cdef node_t *n
     ratio[0] = m.p.lowmem_reserve_dma
@@ -98,8 +98,8 @@ cdef int machine_finish_zones(machine_t *m) except -1:
             setup_lowmem_reserve(z.lowmem_reserve, managed, ratio, j, MAX_NR_ZONES)
             if z.managed == 0:
                 continue
-            movable = j == ZONE_MOVABLE and not m.v61
-            setup_zone_wmarks(z.wmark, z.managed, lowmem, m.min_free_kbytes, m.p.watermark_scale_factor, movable)
+            fixed_min = j == ZONE_MOVABLE and not m.v61
+            setup_zone_wmarks(z.wmark, z.managed, lowmem, m.min_free_kbytes, m.p.watermark_scale_factor, fixed_min)
             if z.given_protection:
                 memcpy(z.lowmem_reserve, z.given_reserve, sizeof(z.given_reserve))
             if z.given:

@@ -29,7 +29,7 @@ from .task cimport chunk_writes
 from .thread cimport (LAT_BUCKETS, NR_LATENCIES, THREAD_FLUSHER, THREAD_KSWAPD, THREAD_TASK, TH_BLOCKED,
                       TH_DEAD, TH_RUNNING, thread_t)
 from .types cimport MAX_CPUS, MAX_NODES, MAX_NR_ZONES, int32_t, int64_t, uint32_t, uint64_t, uint8_t
-from .vmstat cimport NR_KERNEL_PINNED, NR_SLAB_RECLAIMABLE, NR_SLAB_UNRECLAIMABLE, OOM_KILL
+from .vmstat cimport NR_FILE_PAGES, NR_KERNEL_PINNED, NR_SLAB_RECLAIMABLE, NR_SLAB_UNRECLAIMABLE, OOM_KILL
 from .zonelist cimport zonelist_t
 
 
@@ -196,6 +196,7 @@ cdef class Engine:
         if k > n.stat[NR_KERNEL_PINNED]:
             raise ValueError(f"slab of {k} pages in {n.stat[NR_KERNEL_PINNED]} pages of kernel memory")
         n.stat[NR_KERNEL_PINNED] -= k
+        n.stat[NR_FILE_PAGES] += m.p.ramfs_pages
         n.stat[NR_SLAB_RECLAIMABLE] = m.p.slab_reclaimable + m.p.slab_freeable
         n.stat[NR_SLAB_UNRECLAIMABLE] = m.p.slab_unreclaimable
         m.slab_freeable = min(m.p.slab_freeable, max(0, z.managed - z.nr_free))

@@ -19,7 +19,7 @@ from .pte cimport PTE_PRESENT, PTE_SHADOW, PTE_WORKINGSET, shadow_pack
 from .slab cimport drop_buffers, xa_nodes_change
 from .swapfile cimport (SWP_HAS_CACHE, SWP_SHADOW, SWP_WORKINGSET, SWP_ZERO, get_swap_page, swap_area_of,
                         swap_area_t, swap_node_ref, swap_node_unref, swap_slot_free, swp_slot_t)
-from .thread cimport PLUG_FLUSH_PAGES, PLUG_PAGES, PLUG_REQUESTS, thread_t
+from .thread cimport MAX_SEGMENTS, PLUG_FLUSH_PAGES, PLUG_PAGES, PLUG_REQUESTS, thread_t
 from .types cimport MM_EINTR, MM_OK, pfn_t, swp_t, uint32_t, uint64_t, uint8_t
 from .vmstat cimport (NR_FILE_PAGES, NR_SWAPCACHED, NR_VMSCAN_WRITE, NR_WRITEBACK, NR_WRITTEN, PGPGIN,
                       PGPGOUT, PGROTATED, PSWPIN, PSWPOUT, SWPIN_ZERO, SWPOUT_ZERO, WORKINGSET_ACTIVATE_ANON,
@@ -193,7 +193,8 @@ cdef void start_plug(machine_t *m) noexcept nogil:
 cdef void add_to_plug(machine_t *m, thread_t *t, pfn_t pfn) noexcept nogil:
     """blk_mq_submit_bio under a plug: joins the last request or begins one, and may flush before that."""
     cdef swp_t slot = m.frames[pfn].swap
-    if t.plug_count and slot == t.plug_last_slot + 1 and t.plug_count < PLUG_PAGES:
+    if (t.plug_count and slot == t.plug_last_slot + 1 and t.plug_last_pages < MAX_SEGMENTS
+            and t.plug_count < PLUG_PAGES):
         t.plug_last_pages += 1
     else:
         if t.plug_requests >= PLUG_REQUESTS or t.plug_last_pages >= PLUG_FLUSH_PAGES or t.plug_count == PLUG_PAGES:

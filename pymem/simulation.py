@@ -20,6 +20,7 @@ from pymem.provenance import provenance
 from pymem.regions import Anon
 from pymem.result import Latency, OomKill, Result, TaskResult, Timeline, bucket_edges
 from pymem.topology import FILESYSTEMS, ZONE_NAMES
+from pymem.units import parse_pages
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -67,8 +68,11 @@ def build(scenario: Scenario) -> tuple[door.Engine, dict[int, Task]]:
     total = sum(zone.managed for zones in layout for zone in zones)
     params = dict(tunables.engine_params(tunables.resolve(scenario.vm, scenario.kernel), scenario.kernel, total))
     params.update(scenario.cost_ns())
-    params.update(machine.slab(), thread_stack_pages=THREAD_STACK_PAGES,
-                  buffer_heads=int(FILESYSTEMS[machine.filesystem]))  # fmt: skip
+    params.update(
+        machine.slab(), thread_stack_pages=THREAD_STACK_PAGES,
+        ramfs_pages=parse_pages(machine.boot.ramfs, "machine.boot.ramfs"),
+        buffer_heads=int(FILESYSTEMS[machine.filesystem]),
+    )  # fmt: skip
     nodes, cpu_nodes = _nodes(scenario, layout)
     files: dict[str, int] = {}
     for task in scenario.tasks:

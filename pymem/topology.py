@@ -220,12 +220,15 @@ class Boot:
     slab_reclaimable, slab_freeable, slab_unreclaimable : int or str, optional
         Slab that no shrinker can free although it is called reclaimable, slab that shrinkers free (dentries and
         inodes), and the rest.
+    ramfs : int or str
+        Part of `kernel`: files of an initial RAM disk, which count as page cache (``Cached``) and never leave memory.
     """
 
     kernel: int | str | None = None
     slab_reclaimable: int | str | None = None
     slab_freeable: int | str | None = None
     slab_unreclaimable: int | str | None = None
+    ramfs: int | str = 0
 
 
 @dataclass(frozen=True)

@@ -124,7 +124,8 @@ def machine(recording: Recording) -> Machine:
         zones[largest] = replace(zone, percpu=min(hidden, zone.managed - zone.free))
     cpus = int(recording.data.get("cpus") or recording.config.get("smp", 1))
     shares = [len(part) for part in np.array_split(np.arange(cpus), len(nodes))]
-    v = recording.data["vmstat_start"]
+    # Slab of node 0: what arms node reclaim there, and all there is on a machine of one node.
+    v = recording.data.get("nodes_start", {}).get("0/vmstat") or recording.data["vmstat_start"]
     return Machine(
         nodes=tuple(Node(zones=tuple(zones), cpus=n) for zones, n in zip(nodes.values(), shares, strict=True)),
         swap=_swap(recording),
@@ -132,6 +133,7 @@ def machine(recording: Recording) -> Machine:
         boot=Boot(
             kernel=0, slab_reclaimable=int(v.get("nr_slab_reclaimable", 0)) * 4096, slab_freeable=0,
             slab_unreclaimable=int(v.get("nr_slab_unreclaimable", 0)) * 4096,
+            ramfs=max(int(v.get("nr_file_pages", 0)) - int(v["nr_active_file"]) - int(v["nr_inactive_file"]), 0) * 4096,
         ),
     )  # fmt: skip
 

@@ -56,7 +56,9 @@ cdef pfn_t page_cache_alloc(machine_t *m, filemap_t *f, uint64_t index, int gfp,
         free_frame(m, pfn)
         return raced
     add_to_page_cache(m, f, index, pfn, whole_write)
+    m.frames[pfn].pins += 1      # others may run now: the page must still be there when it is returned
     mm_charge(m, m.p.c_page_cache_add)
+    m.frames[pfn].pins -= 1
     return pfn
 
 
@@ -70,7 +72,9 @@ cdef pfn_t page_cache_read(machine_t *m, filemap_t *f, uint64_t index) noexcept 
         return filemap_lookup(f, index)
     add_to_page_cache(m, f, index, pfn, False)
     read_file_page(m, f, pfn)
+    m.frames[pfn].pins += 1      # as above
     mm_charge(m, m.p.c_page_cache_add)
+    m.frames[pfn].pins -= 1
     return pfn
 
 

@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from lab import MS, SECOND, VM, Lab, anon, file, load, machine, op, sleep, store
+from lab import MS, SECOND, VM, Lab, Script, anon, file, finish, load, machine, op, sleep, store
 
 from memcore.engine import Engine
-from pymem import tunables
+from pymem import Scenario, Task, tunables
 from pymem.records import Op
-from pymem.simulation import VM_WRITE
+from pymem.simulation import VM_WRITE, Simulation
 from pymem.topology import ZONE_NAMES
 
 pytestmark = pytest.mark.engine
@@ -288,3 +288,16 @@ def test_fork_shares_swap_too():
     assert (engine.task(1)["swapents"], engine.task(2)["swapents"]) == (8, 0)
     # the parent still refers to the slots
     assert engine.swap()["areas"][0]["used"] >= 8
+
+
+def test_a_page_that_was_read_is_still_there_when_it_is_mapped():
+    """Entering the page cache takes 2 ms here: meanwhile the read ends, and two others reclaim what they can."""
+    rng = np.random.default_rng(1)
+    tasks = [
+        Task(f"t{i}", Script([file(300, name=f"f{i}", advice="random")], store(rng.integers(0, 300, 600))))
+        for i in range(3)
+    ]
+    scenario = Scenario(machine=machine(300, cpus=3), vm=VM, tasks=tasks, costs={"page_cache_add": "2ms"})
+    result = finish(Simulation(scenario), budget=50)  # frames that are mapped and free would be found
+    assert result.status == "complete"
+    assert result.vmstat["pgsteal_file"] > 0

@@ -16,7 +16,7 @@ from .page_alloc cimport GFP_KERNEL, GFP_NORETRY, GFP_USER, alloc_pages
 from .pageout cimport page_put, swap_readpage, swapin_add, try_to_free_swap, wait_on_page
 from .pte cimport PTE_DIRTY, PTE_PRESENT, PTE_PROTNONE, PTE_SWAP, PTE_WRITE, PTE_YOUNG, pte_mkpresent, pte_pfn
 from .readahead cimport filemap_fault
-from .rmap cimport page_add_rmap, page_remove_rmap
+from .rmap cimport munlock_page, page_add_rmap, page_remove_rmap
 from .swapfile cimport SWP_EXCLUSIVE, SWP_HAS_CACHE, swap_area_of, swap_area_t, swp_slot_t, vm_swap_full
 from .thread cimport LAT_MINOR, LAT_SWAP_IN, STALL_SWAP_IN, thread_t
 from .types cimport (MM_EAGAIN, MM_EFAULT, MM_EINTR, MM_OK, NIL, PTRS_PER_TABLE, int64_t, pfn_t, pte_t,
@@ -338,6 +338,8 @@ cdef int do_wp_page(machine_t *m, thread_t *t, mm_t *mm, vma_t *vma, vpn_t vpn) 
         free_frame(m, pfn)
         return MM_EAGAIN
     if old:
+        if vma.flags & VM_LOCKED:
+            munlock_page(m, &m.frames[old], old)
         page_remove_rmap(m, mm, old)
         if m.frames[old].mapcount == 0 and m.frames[old].flags & PG_ANON and not slot_wanted(m, old):
             page_put(m, old)

@@ -14,32 +14,14 @@ from .pte cimport PTE_DIRTY, PTE_PRESENT, PTE_SWAP, PTE_WRITE, PTE_YOUNG, pte_ma
 from .readahead cimport force_readahead, mark_page_accessed
 from .records cimport (OP_COLD, OP_DONTNEED, OP_FREE, OP_MLOCK, OP_MMAP, OP_MUNLOCK, OP_MUNMAP, OP_NORMAL,
                        OP_PAGEOUT, OP_RANDOM, OP_SEQUENTIAL, OP_WILLNEED)
-from .rmap cimport page_remove_rmap
+from .rmap cimport munlock_page, page_remove_rmap
 from .shrink cimport reclaim_pages
 from .swapfile cimport SWP_EXCLUSIVE
 from .thread cimport thread_t
 from .types cimport MM_ENOMEM, MM_OK, NIL, SWAP_CLUSTER_MAX, int64_t, pfn_t, pte_t, uint32_t, uint64_t, vpn_t
 from .vmstat cimport (NR_MLOCK, NR_PAGE_TABLE_PAGES, PGDEACTIVATE, PGLAZYFREE, UNEVICTABLE_PGS_CULLED,
-                      UNEVICTABLE_PGS_MLOCKED, UNEVICTABLE_PGS_MUNLOCKED, UNEVICTABLE_PGS_RESCUED)
+                      UNEVICTABLE_PGS_MLOCKED)
 from .writeback cimport account_page_dirtied
-
-
-cdef void munlock_page(machine_t *m, page_t *p, pfn_t pfn) noexcept nogil:
-    """The last locked VMA let go of the page: it may be evicted again."""
-    if not p.flags & PG_MLOCKED:
-        return
-    p.mlock_count = p.mlock_count - 1 if p.mlock_count else 0
-    if p.mlock_count:
-        return
-    mod_node(m, pfn, NR_MLOCK, -1)
-    count(m, UNEVICTABLE_PGS_MUNLOCKED, 1)
-    if p.flags & PG_LRU:
-        lru_del(m, pfn)
-        p.flags &= ~<uint32_t> (PG_MLOCKED | PG_UNEVICTABLE)
-        lru_add(m, pfn)
-        count(m, UNEVICTABLE_PGS_RESCUED, 1)
-    else:
-        p.flags &= ~<uint32_t> (PG_MLOCKED | PG_UNEVICTABLE)
 
 
 cdef void mlock_page(machine_t *m, page_t *p, pfn_t pfn) noexcept nogil:

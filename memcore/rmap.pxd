@@ -35,6 +35,7 @@ cdef inline int page_referenced(machine_t *m, pfn_t pfn, uint32_t *vm_flags) noe
                 return 1
             return 0
     return page_referenced_slow(m, pfn, vm_flags)
+cdef void munlock_page(machine_t *m, page_t *p, pfn_t pfn) noexcept nogil
 
 
 cdef inline void page_add_rmap(machine_t *m, mm_t *mm, pfn_t pfn) noexcept nogil:

@@ -4,13 +4,15 @@ VMAs read sequentially (MADV_SEQUENTIAL) give no recency; since 6.2 neither do r
 """
 from .debug cimport MM_BUG_ON
 from .filemap cimport filemap_t
-from .machine cimport machine_t
+from .machine cimport count, lru_add, lru_del, machine_t, mod_node
 from .mm cimport (VM_EXEC, VM_FILE, VM_LOCKED, VM_RAND_READ, VM_RECLAIM_MATTERS, VM_SEQ_READ, VM_SHARED,
                   VM_UNMAPPED, find_vma, mm_t, vma_t)
-from .page cimport PG_ANON, PG_DIRTY, PG_EXCLUSIVE, PG_SWAPBACKED, PG_SWAPCACHE, page_t
+from .page cimport (PG_ANON, PG_DIRTY, PG_EXCLUSIVE, PG_LRU, PG_MLOCKED, PG_SWAPBACKED, PG_SWAPCACHE, PG_UNEVICTABLE,
+                    page_t)
 from .pte cimport PTE_DIRTY, PTE_WRITE, PTE_YOUNG, pte_mapped, pte_mkpresent, pte_mkswap, pte_pfn
 from .swapfile cimport SWP_EXCLUSIVE
 from .types cimport pfn_t, pte_t, uint32_t, uint64_t
+from .vmstat cimport NR_MLOCK, UNEVICTABLE_PGS_MUNLOCKED, UNEVICTABLE_PGS_RESCUED
 
 ctypedef struct walk_t:              # one step of a walk over the mappings of a page
     pte_t *pte
@@ -165,3 +167,21 @@ cdef int page_mkclean(machine_t *m, pfn_t pfn) noexcept nogil:
             w.pte[0] &= ~<uint64_t> (PTE_DIRTY | PTE_WRITE)
             cleaned += 1
     return cleaned
+
+
+cdef void munlock_page(machine_t *m, page_t *p, pfn_t pfn) noexcept nogil:
+    """The last locked VMA let go of the page: it may be evicted again."""
+    if not p.flags & PG_MLOCKED:
+        return
+    p.mlock_count = p.mlock_count - 1 if p.mlock_count else 0
+    if p.mlock_count:
+        return
+    mod_node(m, pfn, NR_MLOCK, -1)
+    count(m, UNEVICTABLE_PGS_MUNLOCKED, 1)
+    if p.flags & PG_LRU:
+        lru_del(m, pfn)
+        p.flags &= ~<uint32_t> (PG_MLOCKED | PG_UNEVICTABLE)
+        lru_add(m, pfn)
+        count(m, UNEVICTABLE_PGS_RESCUED, 1)
+    else:
+        p.flags &= ~<uint32_t> (PG_MLOCKED | PG_UNEVICTABLE)

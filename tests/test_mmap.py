@@ -143,6 +143,17 @@ def test_mlock_of_a_file():
     }  # fmt: skip
 
 
+def test_a_private_copy_of_a_locked_page_takes_its_place():
+    """mlock() reads the file page; the first store copies it: the copy is locked, the page of the file is not."""
+    lab = Lab(ROOMY, a=[file(10, shared=False)], vm=ALONE)
+    lab.do("a", op(Op.MLOCK, 0, 10))
+    moved = lab.do("a", store(range(4)))
+    assert moved.pick("nr_mlock", "nr_unevictable", "nr_anon_pages", "unevictable_pgs_munlocked") == {
+        "nr_mlock": 0, "nr_unevictable": 0, "nr_anon_pages": 4, "unevictable_pgs_munlocked": 4,
+    }  # fmt: skip
+    assert lab.exit("a").pick("nr_mlock", "nr_unevictable") == {"nr_mlock": -10, "nr_unevictable": -10}
+
+
 def test_reclaim_passes_locked_memory_by():
     lab = Lab(machine(1024, swap=[SwapDevice("16MiB")]), a=[anon(2000)])
     lab.do("a", op(Op.MLOCK, 0, 300), store(range(300, 1800)), sleep(SECOND))

@@ -60,6 +60,8 @@ cdef bint fault_one(machine_t *m, thread_t *t, mm_t *mm, vpn_t vpn, bint write) 
             m.ops.leave(m)
             t.killed = True
         return False
+    if mm_unlikely(t.killed):
+        return False                 # the signal is delivered before the access is tried again
     m.now += m.nodes[t.nid].access_ns[pte_node(mm.pt.ptes[vpn])]
     note_latency(t, t.fault_kind, m.now - begin)
     t.accesses += 1

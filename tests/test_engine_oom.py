@@ -143,3 +143,14 @@ def test_policies_by_name():
     )  # fmt: skip
     assert simulate(scenario(*tasks, oom_policy="oldest")).oom_kills[0].task == "old"
     assert simulate(scenario(*tasks, oom_policy="largest")).oom_kills[0].task == "large"
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 2000])
+def test_the_access_that_killed_a_task_is_not_done(chunk):
+    """The signal is delivered when the fault returns, wherever the records were cut: the counts are the same."""
+    whole = store(range(2000))
+    work = Script([anon(2000)], *(whole[i : i + chunk] for i in range(0, 2000, chunk)))
+    result = finish(Simulation(scenario(Task("hog", work))), verify=False)
+    task = result.tasks["hog"]
+    assert task.oom_killed
+    assert task.accesses == task.min_flt - 1 == result.vmstat["pgfault"] - 1

@@ -12,24 +12,26 @@ from libc.string cimport memcpy, memset
 from .blkdev cimport blkdev_init, blkdev_t
 from .buddy cimport pcp_push, zone_init, zone_init_free, zone_t
 from .filemap cimport filemap_add_mapper, filemap_init, filemap_t
-from .machine cimport (EV_OOM_KILL, count, event_t, global_node_stat, last_cpu, log_event,
-                       machine_alloc, machine_finish_zones, machine_free, machine_t, machine_verify, wb_t)
+from .machine cimport (event_t, global_node_stat, last_cpu, machine_alloc, machine_finish_zones, machine_free,
+                       machine_t, machine_verify, wb_t)
 from .mempolicy cimport MPOL_BIND, mempolicy_t
 from .mm cimport mm_add_vma, mm_init, mm_t
 from .node cimport node_build_zonelist, node_t
+from .oom cimport NR_OOM_FACTS, OOM_REAPER_DELAY, mark_oom_victim, oom_facts
 from .page cimport PG_KERNEL, PG_PCP
 from .page_alloc cimport build_zonelist
 from .pagetable cimport pagetable_resize
 from .psi cimport psi_update_averages
 from .sample cimport sample_columns, take_sample
-from .sched cimport sched_add_thread, sched_init, sched_run, sched_start, sched_verify, sched_wake
+from .sched cimport (sched_add_thread, sched_alarm, sched_init, sched_run, sched_start, sched_verify, sched_wake,
+                     sched_wake_at)
 from .slab cimport slab_caches_init
 from .swapfile cimport swap_add_area, swap_finish, swap_init
 from .task cimport chunk_writes
-from .thread cimport (LAT_BUCKETS, NR_LATENCIES, THREAD_FLUSHER, THREAD_KSWAPD, THREAD_TASK, TH_BLOCKED,
-                      TH_DEAD, TH_RUNNING, thread_t)
+from .thread cimport (LAT_BUCKETS, NR_LATENCIES, THREAD_FLUSHER, THREAD_KSWAPD, THREAD_REAPER, THREAD_TASK,
+                      TH_BLOCKED, TH_DEAD, TH_RUNNING, thread_t)
 from .types cimport MAX_CPUS, MAX_NODES, MAX_NR_ZONES, int32_t, int64_t, uint32_t, uint64_t, uint8_t
-from .vmstat cimport NR_FILE_PAGES, NR_KERNEL_PINNED, NR_SLAB_RECLAIMABLE, NR_SLAB_UNRECLAIMABLE, OOM_KILL
+from .vmstat cimport NR_FILE_PAGES, NR_KERNEL_PINNED, NR_SLAB_RECLAIMABLE, NR_SLAB_UNRECLAIMABLE
 from .zonelist cimport zonelist_t
 
 
@@ -49,7 +51,7 @@ SAMPLE_COLUMNS = ["time_ns", "accesses", "nr_free_pages", "swap_free", "psi_memo
                   "nr_dirty_threshold"] + NODE_STAT_NAMES + EVENT_NAMES
 EVENT_KINDS = ["kswapd_wake", "kswapd_sleep", "direct_begin", "direct_end", "oom", "oom_kill", "task_start",
                "task_exit", "throttle", "dirty_throttle", "writeback", "node_reclaim"]
-EXIT_REASONS = ["none", "chunk", "limit", "oom", "done", "time", "fault", "idle", "sample"]
+EXIT_REASONS = ["none", "chunk", "limit", "oom", "done", "time", "fault", "idle", "alarm"]
 LATENCY_KINDS = ["hit", "minor", "file_major", "swap_in", "direct_reclaim", "syscall"]
 STALL_CAUSES = ["direct_reclaim", "throttle", "swap_in", "file_read", "dirty", "cpu", "oom", "device", "fsync"]
 
@@ -343,6 +345,9 @@ cdef class Engine:
             set_affinity(m, t, range(m.nr_cpus))
             m.wbs[i].thread = t.id
             sched_start(m, t)
+        t = sched_add_thread(m, THREAD_REAPER, 0)
+        set_affinity(m, t, range(m.nr_cpus))
+        m.oom_reaper = t.id
         for i in range(1, tasks + 1):
             sched_start(m, m.threads[i])
 
@@ -398,18 +403,21 @@ cdef class Engine:
         return EXIT_REASONS[m.exit_reason], m.exit_thread
 
     def kill(self, int thread, bint oom=True):
-        """SIGKILL: the task gives up what it waits for and exits when it next runs."""
+        """SIGKILL: the task exits when it next runs, which is at once unless its sleep cannot be interrupted."""
         cdef machine_t *m = &self.m
         cdef thread_t *t = m.threads[thread]
         if t.kind != THREAD_TASK or t.state == TH_DEAD or t.killed:
             raise ValueError(f"thread {thread} is not a living task")
         t.killed = True
         if oom:
-            t.oom_victim = True
-            m.oom_victims += 1
-            count(m, OOM_KILL, 1)
-            log_event(m, EV_OOM_KILL, t.id, m.mms[t.owner].rss_anon + m.mms[t.owner].rss_file)
-        sched_wake(m, t)
+            mark_oom_victim(m, t)
+            sched_wake_at(m, m.threads[m.oom_reaper], m.now + OOM_REAPER_DELAY)
+        if not t.uninterruptible:
+            sched_wake(m, t)
+
+    def alarm(self, int64_t at):
+        """`run` returns ("alarm", 0) as soon as simulated time has reached `at` ns."""
+        sched_alarm(&self.m, at)
 
     def sample(self):
         """Appends a row to the time line now."""
@@ -518,11 +526,12 @@ cdef class Engine:
             "locked_vm": mm.locked_vm, "hiwater_rss": mm.hiwater_rss, "started": t.state != TH_BLOCKED or t.cpu_ns > 0,
         }
 
-    def tasks_alive(self):
-        """Thread ids of the tasks that have not exited."""
-        cdef machine_t *m = &self.m
-        return [i for i in range(1, m.nr_threads + 1)
-                if m.threads[i].kind == THREAD_TASK and m.threads[i].state != TH_DEAD]
+    def oom_facts(self):
+        """What a choice of victims rests on: int64, rows of memcore/oom.pxd, one column per task begun and alive."""
+        import numpy as np
+        out = np.empty((NR_OOM_FACTS, self.m.nr_threads), dtype=np.int64)
+        cdef int64_t[:, ::1] view = out
+        return out[:, :oom_facts(&self.m, &view[0, 0])]
 
     def latency(self, int thread):
         """Histogram of one task: (kinds x buckets of uint64, sums in ns per kind)."""
@@ -581,15 +590,11 @@ cdef int nice_weight(int nice):
 
 
 cdef int set_affinity(machine_t *m, thread_t *t, cpus) except -1:
-    cdef int c, first = -1
-    for c in sorted(cpus):
-        if not 0 <= c < m.nr_cpus:
-            raise ValueError(f"CPU {c} of {m.nr_cpus}")
+    cdef int c
+    if not cpus or not 0 <= min(cpus) <= max(cpus) < m.nr_cpus:
+        raise ValueError(f"CPUs {list(cpus)} of {m.nr_cpus}")
+    for c in cpus:
         t.affinity[c >> 6] |= <uint64_t> 1 << (c & 63)
-        if first < 0:
-            first = c
-    if first < 0:
-        raise ValueError("no CPU is allowed")
-    t.cpu = first
-    t.nid = m.cpus[first].nid
+    t.cpu = min(cpus)
+    t.nid = m.cpus[t.cpu].nid
     return 0

@@ -43,7 +43,7 @@ cdef enum:  # exit_reason           # why Engine.run returned
     EXIT_TIME = 5                # simulated time limit
     EXIT_FAULT = 6               # access outside every VMA
     EXIT_IDLE = 7                # nothing can ever run again
-    EXIT_SAMPLE = 8
+    EXIT_ALARM = 8               # the time given to Engine.alarm has come
 
 ctypedef struct event_t:
     ns_t time
@@ -169,7 +169,8 @@ ctypedef struct machine_t:
     int32_t exit_reason
     int32_t exit_thread
     int32_t live_tasks
-    int32_t oom_victims          # killed, not yet gone
+    int32_t oom_victims          # killed, neither gone nor reaped
+    int32_t oom_reaper           # its thread
     uint64_t oom_nodemask        # nodes the failed request was confined to; 0: none
     int64_t fault_vpn
     int64_t promote_budget       # pages that may still be promoted this second

@@ -15,15 +15,16 @@ from .blkdev cimport blk_next_done, blk_pop, io_req_t
 from .clock cimport NS_PER_SEC, ns_max, ns_min
 from .coro cimport coro_enter, coro_fn, coro_init, coro_leave
 from .debug cimport mm_host_oom
-from .machine cimport (EV_TASK_START, EXIT_DONE, EXIT_IDLE, EXIT_LIMIT, EXIT_NONE, EXIT_TIME, cpu_t, log_event,
-                       machine_t, timer_t)
+from .machine cimport (EV_TASK_START, EXIT_ALARM, EXIT_DONE, EXIT_IDLE, EXIT_LIMIT, EXIT_NONE, EXIT_TIME, cpu_t,
+                       log_event, machine_t, timer_t)
 from .mmap cimport dup_mm
+from .oom cimport oom_reaper
 from .pageout cimport end_io
 from .psi cimport NR_IOWAIT, NR_MEMSTALL, NR_MEMSTALL_RUNNING, NR_RUNNING, psi_change, psi_update_averages
 from .sample cimport take_sample
 from .task cimport task_main
-from .thread cimport (STALL_CPU, THREAD_FLUSHER, THREAD_KSWAPD, THREAD_TASK, TH_BLOCKED, TH_DEAD,
-                      TH_RUNNABLE, TH_RUNNING, thread_t)
+from .thread cimport (STALL_CPU, STALL_DEVICE, STALL_FSYNC, THREAD_FLUSHER, THREAD_KSWAPD, THREAD_REAPER,
+                      THREAD_TASK, TH_BLOCKED, TH_DEAD, TH_RUNNABLE, TH_RUNNING, thread_t)
 from .types cimport ns_t, uint64_t
 from .vmscan cimport kswapd_main
 from .writeback cimport wb_main
@@ -33,6 +34,7 @@ cdef enum:
     TIMER_WAKE = 0
     TIMER_SAMPLE = 1
     TIMER_PSI = 2
+    TIMER_ALARM = 3
     EVENT_PRICE = 8              # accesses: events use up budget too, or a sleeping machine would never come back
     WAKEUP_BONUS = 3000000       # a waking thread gets at most this much (ns) of virtual time for free
     WAKEUP_GRANULARITY = 1000000  # and runs at once if it is this far behind the running one
@@ -135,6 +137,11 @@ cdef void one_event(machine_t *m, ns_t at) noexcept nogil:
     elif x.kind == TIMER_SAMPLE:
         take_sample(m)
         timer_add(m, at + m.sample_interval, 0, TIMER_SAMPLE)
+    elif x.kind == TIMER_ALARM:
+        # whoever runs lets go at the next look at its deadline, which is at once
+        m.exit_reason = EXIT_ALARM
+        m.exit_thread = 0
+        m.stop = True
     else:
         psi_update_averages(&m.psi, at)
         timer_add(m, at + 2 * NS_PER_SEC, 0, TIMER_PSI)
@@ -351,7 +358,7 @@ cdef void preempt(machine_t *m) noexcept nogil:
         pick_next(m, m.cpu)
         switch_out(m)
         return
-    if m.time_limit and m.now >= m.time_limit:
+    if m.stop or m.time_limit and m.now >= m.time_limit:
         switch_out(m)
         return
     yield_now = False
@@ -370,7 +377,8 @@ cdef void block(machine_t *m, ns_t ns, int cause, bint io) noexcept nogil:
     cdef ns_t at
     cdef int cpu = m.cpu
     cdef cpu_t *c = &m.cpus[cpu]
-    if t.killed and t.kind == THREAD_TASK:
+    cdef bint uninterruptible = cause == STALL_DEVICE or cause == STALL_FSYNC
+    if t.killed and t.kind == THREAD_TASK and not uninterruptible:
         # a victim does not sleep any more; time passes so that loops end
         m.now += 1000
         return
@@ -384,6 +392,7 @@ cdef void block(machine_t *m, ns_t ns, int cause, bint io) noexcept nogil:
         psi_change(&m.psi.cpu[cpu], m.now, NR_IOWAIT, 1)
         t.in_iowait = True
     t.state = TH_BLOCKED
+    t.uninterruptible = uninterruptible
     if ns >= 0:
         timer_add(m, m.now + ns, t.id, TIMER_WAKE)
     pick_next(m, cpu)
@@ -392,7 +401,7 @@ cdef void block(machine_t *m, ns_t ns, int cause, bint io) noexcept nogil:
         m.curr = NULL
         while True:
             at = next_event(m)
-            if at == NEVER or m.time_limit and at >= m.time_limit or m.budget <= 0:
+            if at == NEVER or m.stop or m.time_limit and at >= m.time_limit or m.budget <= 0:
                 break
             m.now = at
             one_event(m, at)
@@ -450,6 +459,8 @@ cdef void thread_main(void *arg) noexcept nogil:
         kswapd_main(m, t.owner)
     elif t.kind == THREAD_FLUSHER:
         wb_main(m, t.owner)
+    elif t.kind == THREAD_REAPER:
+        oom_reaper(m)
     else:
         log_event(m, EV_TASK_START, t.id, 0)
         if t.fork_of:
@@ -496,6 +507,18 @@ cdef void sched_start(machine_t *m, thread_t *t) noexcept nogil:
         timer_add(m, t.start_at, t.id, TIMER_WAKE)
     else:
         sched_wake(m, t)
+
+
+cdef void sched_wake_at(machine_t *m, thread_t *t, ns_t at) noexcept nogil:
+    """A blocked thread without a timer wakes then; others are left alone."""
+    if t.state == TH_BLOCKED and not t.timer:
+        timer_add(m, at, t.id, TIMER_WAKE)
+
+
+cdef void sched_alarm(machine_t *m, ns_t at) noexcept nogil:
+    """sched_run returns when this time has come, with EXIT_ALARM."""
+    timer_add(m, at, 0, TIMER_ALARM)
+    m.deadline = ns_min(m.deadline, at)
 
 
 cdef void sched_init(machine_t *m) noexcept nogil:

@@ -368,6 +368,6 @@ cdef void task_main(machine_t *m, thread_t *t) noexcept nogil:
         mm_charge(m, m.p.c_exit)
         exit_mm(m, mm)
     t.exit_at = m.now
-    if t.oom_victim:
+    if t.oom_victim and not t.oom_skip:
         m.oom_victims -= 1
     log_event(m, EV_TASK_EXIT, t.id, t.killed)

@@ -1,4 +1,4 @@
-# A simulated thread: one task of a workload, kswapd, or a flusher. Runs as a coroutine on a CPU.
+# A simulated thread: one task of a workload, kswapd, a flusher, or the OOM reaper. Runs as a coroutine on a CPU.
 from .coro cimport coro_t
 from .debug cimport mm_clz
 from .types cimport int32_t, ns_t, uint32_t, uint64_t
@@ -13,7 +13,8 @@ cdef enum:  # thread_kind
     THREAD_TASK = 0
     THREAD_KSWAPD = 1
     THREAD_FLUSHER = 2
-    NR_THREAD_KINDS = 3
+    THREAD_REAPER = 3
+    NR_THREAD_KINDS = 4
 
 cdef enum:  # thread_state
     TH_NEW = 0                   # start time not reached
@@ -67,6 +68,10 @@ ctypedef struct thread_t:
     ns_t cpu_ns
     bint killed
     bint oom_victim
+    bint oom_skip                # MMF_OOM_SKIP: reaped, or given up by the reaper; the killer passes it over
+    ns_t reap_at                 # when the reaper looks at it, 0: never
+    int32_t reap_retries
+    bint uninterruptible         # what it waits for cannot be interrupted: a signal does not wake it
     int32_t fork_of              # parent's mm id, 0: not forked
     bint exited
     bint in_iowait

@@ -58,7 +58,11 @@ class Latency:
 
 @dataclass(frozen=True)
 class TaskResult:
-    """One task: what it did, what it waited for, what it held at the end (pages; 0 after exit)."""
+    """One task: what it did, what it waited for, what it held at the end (pages; 0 after exit).
+
+    `killed_by` is the policy or daemon that killed it, ``""`` without; `oom_score` is as in ``/proc/PID/oom_score``, 0
+    to 2000, at the end, or when it was killed.
+    """
 
     name: str
     pid: int
@@ -80,6 +84,8 @@ class TaskResult:
     hiwater_rss: int = 0
     local: int = 0
     remote: int = 0
+    killed_by: str = ""
+    oom_score: int = 0
 
     @property
     def stall_ns(self) -> int:
@@ -89,18 +95,40 @@ class TaskResult:
     @property
     def state(self) -> str:
         """``"killed"``, ``"finished"`` or ``"running"`` when the run ended."""
-        return "killed" if self.oom_killed else "running" if self.end_ns is None else "finished"
+        return "killed" if self.oom_killed or self.killed_by else "running" if self.end_ns is None else "finished"
 
 
 @dataclass(frozen=True)
 class OomKill:
-    """One decision of the OOM policy."""
+    """One decision of the OOM policy or of a daemon.
+
+    Attributes
+    ----------
+    time_ns : int
+    task, allocating : str
+        Whom it hit (``""``: nobody, the kernel panicked), and who had asked for memory (``""`` for daemons).
+    scores : dict of float
+        By task; minus infinity: was no candidate.
+    report : str
+        The kernel's report, or a line that says what a daemon did.
+    by : str
+        Name of the policy or daemon; ``"kernel"`` where a daemon came too late.
+    signal, reason : str
+        SIGKILL or SIGTERM; why, of daemons.
+    freed_pages, freed_swap : int
+        Pages and swap slots that the victim held for itself and that its exit gives back.
+    """
 
     time_ns: int
     task: str
     allocating: str
     scores: dict[str, float]
     report: str = field(repr=False)
+    by: str = "kernel"
+    signal: str = "SIGKILL"
+    reason: str = ""
+    freed_pages: int = 0
+    freed_swap: int = 0
 
 
 class Timeline:

@@ -161,10 +161,18 @@ class Simulation:
             for (thread, task), seed in zip(self.tasks.items(), seeds, strict=True)
         }
         self.oom_kills: list[OomKill] = []
+        self._killed: dict[str, tuple[str, int]] = {}  # by whom, and oom_score then
         self.policy = scenario.policy()
+        self.daemon = self.policy if isinstance(self.policy, oom.Daemon) else None
+        self._vm = tunables.resolve(scenario.vm, scenario.kernel)
+        self._names = np.array(["", *(task.name for task in self.tasks.values())], dtype=object)
+        self._nice = np.array([0, *(task.nice for task in self.tasks.values())], np.int64)
+        self._thread = {FIRST_PID + index: thread for index, thread in enumerate(self.tasks)}
         self.status = "running"
         self.host_seconds = 0.0
         self.engine.start()
+        if self.daemon is not None:
+            self.engine.alarm(max(self.daemon.interval_ns(), 1))
 
     def step(self, budget: int = BUDGET) -> bool:
         """Run up to about `budget` accesses. False when the run is over.
@@ -180,6 +188,8 @@ class Simulation:
             self._feed(thread)
         elif reason == "oom":
             self._out_of_memory(thread)
+        elif reason == "alarm":
+            self._alarm()
         elif reason == "fault":
             task = self.tasks[thread]
             raise SimulationError(
@@ -198,36 +208,79 @@ class Simulation:
         except ValueError as error:
             raise SimulationError(f"task {self.tasks[thread].name!r}: {error}") from None
 
+    def _facts(self, asking: int = 0, nodes: tuple[int, ...] = ()) -> oom.OomFacts:
+        """Facts for a choice; `asking` is the thread that ran out, confined to `nodes` if there are any."""
+        total, constraint = self.engine.total_pages, "CONSTRAINT_NONE"
+        everywhere = {zone["node"] for zone in self.engine.zones()} if nodes else set()
+        if not everywhere <= set(nodes):
+            present = self.engine.nodes()
+            total, constraint = sum(present[nid]["present"] for nid in nodes), "CONSTRAINT_MEMORY_POLICY"
+        return oom.facts_from(
+            self.engine.oom_facts(), self._names, self._nice, allocating=asking,
+            total_pages=total + self.engine.swap()["total"], now_ns=self.engine.now, constraint=constraint,
+            nodes=nodes if constraint != "CONSTRAINT_NONE" else (),
+        )  # fmt: skip
+
     def _out_of_memory(self, thread: int) -> None:
         """Ask the policy; without anyone to kill the kernel panics."""
-        alive = [t for t in self.engine.tasks_alive() if not self.engine.task(t)["killed"]]
-        facts = oom.facts_from(
-            [(self.tasks[t].name, self.tasks[t].nice, self.engine.task(t)) for t in alive],
-            allocating=alive.index(thread) if thread in alive else -1,
-            total_pages=self.engine.total_pages + self.engine.swap()["total"],
-            now_ns=self.engine.now,
-        )
-        resolved = tunables.resolve(self.scenario.vm, self.scenario.kernel)
-        policy: Any = self.policy
-        if resolved["oom_kill_allocating_task"] and self.scenario.oom_policy == "kernel":
+        facts = self._facts(thread, tuple(self.engine.oom_nodes))
+        panic = self._vm["panic_on_oom"]
+        if panic == 1 and facts.constraint != "CONSTRAINT_NONE":
+            panic = 0  # only part of the machine has run out
+        policy, by = self.policy, "kernel" if self.daemon else oom.name_of(self.policy)
+        if self._vm["oom_kill_allocating_task"] and by == "kernel":
             policy = oom.KillAllocating()
-        choice = None if resolved["panic_on_oom"] else policy.choose(facts)
-        scores = policy.scores(facts)
+        choice = None if panic else policy.choose(facts)
+        if choice is not None and facts.dying is not None and facts.dying[choice]:
+            return  # killed by a daemon and about to exit: its memory is worth waiting for
+        task = self.tasks[thread]
         report = oom.oom_report(
-            facts, choice, asker=(self.tasks[thread].name, self.tasks[thread].oom_score_adj),
-            node_stats=self.engine.node_stats(), zones=self.engine.zones(), swap=self.engine.swap(),
+            facts, choice, asker=(task.name, task.oom_score_adj), node_stats=self.engine.node_stats(),
+            zones=self.engine.zones(), swap=self.engine.swap(), panic_on_oom=panic,
+            by_allocating=isinstance(policy, oom.KillAllocating) and choice == facts.allocating,
         )  # fmt: skip
-        names = [str(name) for name in facts.name]
-        self.oom_kills.append(
-            OomKill(
-                self.engine.now, names[choice] if choice is not None else "", self.tasks[thread].name,
-                dict(zip(names, map(float, scores), strict=True)), report,
-            )
-        )  # fmt: skip
+        self._record(facts, choice, policy.scores(facts), by=by, allocating=task.name, report=report)
         if choice is None:
             self.status = "panic"
         else:
-            self.engine.kill(alive[choice])
+            self.engine.kill(self._thread[int(facts.pid[choice])])
+
+    def _alarm(self) -> None:
+        """The daemon looks at the machine and says when it wants to look again."""
+        assert self.daemon is not None
+        facts = self._facts()
+        system = oom.System(
+            self.engine.now, self.meminfo(), self.vmstat(), self.engine.psi(), self.engine.zones()
+        )
+        kill = self.daemon.check(facts, system)
+        if kill is not None:
+            name, pid = facts.name[kill.victim], int(facts.pid[kill.victim])
+            report = f"{self.daemon.name}: {kill.reason}: sent {kill.signal} to process {pid} ({name})\n"
+            self._record(
+                facts, kill.victim, kill.scores, by=self.daemon.name, signal=kill.signal, reason=kill.reason,
+                report=report,
+            )  # fmt: skip
+            if facts.dying is None or not facts.dying[kill.victim]:
+                self.engine.kill(self._thread[pid], oom=False)
+        self.engine.alarm(self.engine.now + max(self.daemon.interval_ns(), 1))
+
+    def _record(
+        self, facts: oom.OomFacts, choice: int | None, scores: NDArray[np.float64], *, by: str, report: str,
+        allocating: str = "", signal: str = "SIGKILL", reason: str = "",
+    ) -> None:  # fmt: skip
+        """Keep a decision and what it gives back."""
+        freed = (0, 0)
+        name = ""
+        if choice is not None:
+            name = str(facts.name[choice])
+            freed = int(facts.rss_anon[choice] + facts.page_tables[choice]), int(facts.swapents[choice])
+            self._killed.setdefault(name, (by, int(oom.oom_score(facts)[choice])))
+        self.oom_kills.append(
+            OomKill(
+                facts.now_ns, name, allocating, dict(zip(facts.name.tolist(), scores.tolist(), strict=True)), report,
+                by=by, signal=signal, reason=reason, freed_pages=freed[0], freed_swap=freed[1],
+            )
+        )  # fmt: skip
 
     def progress(self) -> Progress:
         """How far the run is."""
@@ -263,22 +316,28 @@ class Simulation:
         return Result(
             name=self.scenario.name, status=self.status, time_ns=e.now, vmstat=self.vmstat(),
             meminfo=self.meminfo(), zones=e.zones(), psi=e.psi(),
-            tasks={task.name: self._task(thread, task) for thread, task in self.tasks.items()},
+            tasks=self._task_results(),
             timeline=Timeline({c: rows[:, i].copy() for i, c in enumerate(door.SAMPLE_COLUMNS)}),
             events=events, event_kinds=list(door.EVENT_KINDS), events_dropped=dropped, oom_kills=self.oom_kills,
             devices=e.devices(), swap=e.swap(), provenance=provenance(self.scenario),
             host_seconds=self.host_seconds,
         )  # fmt: skip
 
-    def _task(self, thread: int, task: Task) -> TaskResult:
+    def _task_results(self) -> dict[str, TaskResult]:
+        facts = self._facts()
+        score = dict(zip(facts.name.tolist(), oom.oom_score(facts).tolist(), strict=True))
+        return {task.name: self._task(thread, task, score.get(task.name, 0)) for thread, task in self.tasks.items()}
+
+    def _task(self, thread: int, task: Task, score: int) -> TaskResult:
         facts = self.engine.task(thread)
         counts, sums, _ = self.engine.latency(thread)
         edges = bucket_edges(counts.shape[1])
         latency = {kind: Latency(counts[i], edges, int(sums[i])) for i, kind in enumerate(door.LATENCY_KINDS) if i}
         kept = ("pid", "accesses", "writes", "min_flt", "maj_flt", "cpu_ns", "start_ns", "oom_score_adj", "rss_anon",
                 "rss_file", "swapents", "page_tables", "hiwater_rss", "local", "remote", "stalls")  # fmt: skip
+        killed_by, score = self._killed.get(task.name, ("", score))
         return TaskResult(
-            name=task.name, latency=latency, oom_killed=facts["oom_killed"],
+            name=task.name, latency=latency, oom_killed=facts["oom_killed"], killed_by=killed_by, oom_score=score,
             end_ns=None if facts["alive"] else facts["end_ns"], **{name: facts[name] for name in kept},
         )  # fmt: skip
 

@@ -30,10 +30,10 @@ MEMCORE_LEVELS = [
     "scan_count",  # 11
     "vmscan mglru",  # 12
     "page_alloc",  # 13
-    "numa oom readahead",  # 14
+    "numa readahead",  # 14
     "fault",  # 15
     "mmap",  # 16
-    "task",  # 17
+    "task oom",  # 17
     "sched",  # 18
     "engine observe compressed_pool _testing",  # 19
 ]

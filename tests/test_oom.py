@@ -1,12 +1,13 @@
 """Who is killed: badness and scores against the kernel's arithmetic, policies against tables computed by hand."""
 
+import dataclasses
 import math
 
 import numpy as np
 import pytest
 
 from pymem import oom
-from pymem.errors import ScenarioError
+from pymem.errors import PymemError, ScenarioError
 from pymem.oom import OomFacts
 
 SECOND = 10**9
@@ -156,25 +157,34 @@ def test_names_of_policies():
 
 
 def test_facts_from_the_engine():
-    columns = (
-        "pid",
-        "rss_anon",
-        "rss_file",
-        "rss_shmem",
-        "swapents",
-        "page_tables",
-        "total_vm",
-        "oom_score_adj",
-        "start_ns",
-        "cpu_ns",
-    )
-    rows = [dict(zip(columns, range(k, k + len(columns)), strict=True)) for k in (0, 100)]
-    found = oom.facts_from([("a", 1, rows[0]), ("b", -2, rows[1])], allocating=1, total_pages=9, now_ns=8)
-    for i, column in enumerate(columns):
-        assert getattr(found, column).tolist() == [i, 100 + i]
+    """Two living tasks, threads 2 and 5; names and nice values are by thread number."""
+    table = np.array([np.arange(k, k + len(oom.COLUMNS)) for k in (0, 100)]).T
+    row = {name: oom.COLUMNS.index(name) for name in oom.COLUMNS}
+    table[row["thread"]] = [2, 5]
+    table[row["killed"]] = [0, 1]
+    table[row["oom_skip"]] = [1, 0]
+    table[row["nodes"]] = -1
+    names, nice = np.array(["", "x", "a", "x", "x", "b"], object), np.array([0, 9, 1, 9, 9, -2])
+    found = oom.facts_from(table, names, nice, allocating=5, total_pages=9, now_ns=8)
+    for column in ("pid", "rss_anon", "swapents", "page_tables", "total_vm", "oom_score_adj", "start_ns", "cpu_ns"):
+        assert getattr(found, column).tolist() == [row[column], 100 + row[column]]
     assert (found.name.tolist(), found.nice.tolist()) == (["a", "b"], [1, -2])
     assert (found.total_pages, found.allocating, found.now_ns) == (9, 1, 8)
-    assert found.rss.tolist() == [1 + 2 + 3, 101 + 102 + 103]
+    assert found.rss.tolist() == [2 + 3 + 4, 102 + 103 + 104]
+    assert found.killable.tolist() == [False, True]  # the reaped one may not be chosen again
+    assert found.reachable.tolist() == [True, False]  # a daemon sees no sense in killing a dying one
+    assert oom.facts_from(table, names, nice, allocating=0, total_pages=9, now_ns=8).allocating == -1
+
+
+@pytest.mark.parametrize(("nodes", "eligible"), [((), [1, 1, 1]), ((0,), [1, 1, 0]), ((1, 2), [0, 1, 1])])
+def test_tasks_bound_to_other_nodes_are_no_candidates(nodes, eligible):
+    """Bound to node 0, to none, to nodes 1 and 2 (mempolicy_in_oom_domain: without a policy, all nodes)."""
+    table = np.zeros((len(oom.COLUMNS), 3), np.int64)
+    table[0] = [1, 2, 3]
+    table[-1] = [1 << 0, -1, 1 << 1 | 1 << 2]
+    names, nice = np.array(["", "a", "b", "c"], object), np.zeros(4, np.int64)
+    found = oom.facts_from(table, names, nice, allocating=1, total_pages=9, now_ns=8, nodes=nodes)
+    assert found.killable.tolist() == [bool(e) for e in eligible]
 
 
 # ---- the report -------------------------------------------------------------------------------------------
@@ -206,13 +216,14 @@ ZONE = {
 }
 
 
-def report(choice):
+def report(choice, **more):
     rows = [
         {"rss_anon": 10, "rss_file": 20, "rss_shmem": 3, "swapents": 4, "page_tables": 5, "total_vm": 600},
         {"oom_score_adj": -1000},
     ]
+    found = dataclasses.replace(facts(rows), **more.pop("facts", {}))
     return oom.oom_report(
-        facts(rows), choice, asker=("app", 5), node_stats=NODE, zones=[ZONE], swap={"free": 1, "total": 25}
+        found, choice, asker=("app", 5), node_stats=NODE, zones=[ZONE], swap={"free": 1, "total": 25}, **more
     ).splitlines()
 
 
@@ -253,5 +264,59 @@ def test_the_report_has_the_kernels_layout():
 
 def test_without_a_victim_the_report_ends_in_the_panic():
     lines = report(None)
+    assert lines[-2] == "Out of memory and no killable processes..."
     assert lines[-1] == "Kernel panic - not syncing: System is deadlocked on memory"
     assert not any("Killed process" in line for line in lines)
+
+
+@pytest.mark.parametrize(("mode", "kind"), [(1, "system-wide"), (2, "compulsory")])
+def test_the_report_of_panic_on_oom(mode, kind):
+    lines = report(None, panic_on_oom=mode)
+    assert lines[-1] == f"Kernel panic - not syncing: Out of memory: {kind} panic_on_oom is enabled"
+    assert "Out of memory and no killable processes..." not in lines
+
+
+def test_the_report_of_a_request_confined_to_nodes():
+    confined = {"constraint": "CONSTRAINT_MEMORY_POLICY", "nodes": (1, 3), "eligible": np.array([True, False])}
+    lines = report(0, facts=confined)
+    assert lines[-2].startswith("oom-kill:constraint=CONSTRAINT_MEMORY_POLICY,nodemask=1,3,cpuset=/,mems_allowed=0,")
+    assert not any(line.endswith(" t1") for line in lines)  # dump_task leaves out who is bound elsewhere
+    assert lines[-1].startswith("Out of memory: Killed process 1000 (t0) ")
+
+
+def test_the_report_says_when_the_asker_had_to_go():
+    assert report(0, by_allocating=True)[-1].startswith("Out of memory (oom_kill_allocating_task): Killed process 1000")
+
+
+# ---- settings of daemons -----------------------------------------------------------------------------------
+
+
+def test_a_table_sets_a_daemon():
+    found = oom.by_name({"name": "systemd-oomd", "pressure_limit": 40, "pressure_duration": "5s"})
+    assert isinstance(found, oom.SystemdOomd)
+    assert (found.pressure_limit, found.pressure_duration, found.swap_used_limit) == (40, 5 * SECOND, 90)
+    again = oom.by_name(found)
+    assert again == found
+    assert again is not found  # what it remembers belongs to one run
+    assert isinstance(oom.by_name({"name": "largest"}), oom.Largest)
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ({"mem_term": 5}, "oom_policy: None; accepted are kernel, "),
+        ({"name": ["kernel"]}, r"oom_policy: \['kernel'\]; accepted are kernel, "),
+        ({"name": "kernel", "mem_term": 5}, "oom_policy.mem_term: unknown key; accepted are name$"),
+        ({"name": "earlyoom", "mem": 5}, "oom_policy.mem: unknown key; accepted are name, mem_term, mem_kill"),
+        ({"name": "earlyoom", "mem_term": 101}, "oom_policy.mem_term: 101; accepted is 0 to 100"),
+        ({"name": "earlyoom", "swap_kill": "5"}, "oom_policy.swap_kill: '5'; accepted is 0 to 100"),
+        ({"name": "systemd-oomd", "pressure_duration": "5x"}, "oom_policy.pressure_duration: unit 'x'"),
+        ({"name": "lmkd", "full_stall": -1}, "oom_policy.full_stall: -1 is negative"),
+        ({"name": "lmkd", "minfree": [[0, "1MiB"], [100]]}, r"oom_policy.minfree: \[100\]; accepted are pairs"),
+        ({"name": "lmkd", "minfree": [[-1, "1MiB"]]}, "oom_policy.minfree: -1; accepted is 0 to 1000"),
+        ({"name": "lmkd", "minfree": [[0, "1k"]]}, "oom_policy.minfree: '1k' is 1024 bytes"),
+    ],
+)
+def test_settings_that_are_wrong(table, message):
+    with pytest.raises(PymemError, match=f"^{message}"):
+        oom.by_name(table)

@@ -188,6 +188,11 @@ def test_scores_that_are_no_numbers_of_json(result, tmp_path):
         "allocating": "b",
         "scores": {"a": 3.0, "b": None},
         "report": "the report\n",
+        "by": "kernel",
+        "signal": "SIGKILL",
+        "reason": "",
+        "freed_pages": 0,
+        "freed_swap": 0,
     }
     place = changed.save(tmp_path / "out")
     assert files(place) == FILES | {"oom.txt"}

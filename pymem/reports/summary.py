@@ -55,10 +55,14 @@ def story(result: Result) -> list[str]:
         }
         lines.append(words[result.status])
     for kill in result.oom_kills:
-        if kill.task:
+        if kill.task and kill.allocating:
             lines.append(
                 f"Memory ran out at {format_time(kill.time_ns)}: {kill.task} was killed "
                 f"({kill.allocating} had asked for memory)."
+            )
+        elif kill.task:
+            lines.append(
+                f"{kill.by} sent {kill.signal} to {kill.task} at {format_time(kill.time_ns)}: {kill.reason}."
             )
     lines += [_kswapd(result), _direct(result)]
     swapped = v.get("pswpout", 0)

@@ -12,12 +12,13 @@ from libc.string cimport memcpy, memset
 from .blkdev cimport blkdev_init, blkdev_t
 from .buddy cimport zone_init, zone_init_free, zone_t
 from .filemap cimport filemap_add_mapper, filemap_init, filemap_t
+from .list cimport lru_list_peek, lru_list_t
 from .machine cimport (EV_OOM_KILL, count, event_t, global_node_stat, log_event, machine_alloc,
                        machine_finish_zones, machine_free, machine_t, machine_verify, wb_t)
 from .mempolicy cimport MPOL_BIND, mempolicy_t
 from .mm cimport mm_add_vma, mm_init, mm_t
 from .node cimport node_build_zonelist, node_t
-from .page cimport PG_KERNEL
+from .page cimport PG_ANON, PG_KERNEL, page_t
 from .page_alloc cimport build_zonelist
 from .pagetable cimport pagetable_resize
 from .psi cimport psi_update_averages
@@ -466,6 +467,18 @@ cdef class Engine:
                         "nonresident_age": n.lruvec.nonresident_age,
                         "fallback": [n.fallback[j] for j in range(n.nr_fallback)]})
         return out
+
+    def lru_order(self, int nid, int lru):
+        """Pages of one LRU list, head first: (file, page of the file) or (0, page of the task)."""
+        cdef lru_list_t *l = &self.m.nodes[nid].lruvec.lists[lru]
+        cdef page_t *p
+        cdef uint32_t i
+        out = []
+        for i in range(l.used):
+            if lru_list_peek(l, i):              # not a hole
+                p = &self.m.frames[lru_list_peek(l, i)]
+                out.append((0 if p.flags & PG_ANON else p.owner, p.index))
+        return out[::-1]
 
     def swap(self):
         """Slots in total, free (as meminfo shows them) and per area."""

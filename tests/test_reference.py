@@ -130,3 +130,51 @@ def test_memory_enough(managed, used, parts, high_fraction, scale):
     model = compare(setting, [(4000, 0)], records_of(*parts))
     assert model.events["pgfault"] > 0
     assert model.events["pgscan_direct"] == 0
+
+
+# ---- memory short
+
+costs = st.fixed_dictionaries({}, optional={
+    "anon_fault": st.integers(0, 2000), "major_fault": st.integers(0, 5000), "file_minor_fault": st.integers(0, 2000),
+    "reclaim_scan": st.integers(0, 1000), "reclaim_free": st.integers(0, 1000),
+    "reclaim_unmap": st.integers(0, 2000), "tlb_flush": st.integers(0, 2000),
+    "context_switch": st.integers(0, 5000), "wakeup": st.integers(0, 5000),
+    "sched_slice": st.integers(10_000, 3_000_000),
+})  # fmt: skip
+pressed = st.fixed_dictionaries({
+    "managed": st.integers(1100, 1800), "used": st.integers(300, 800),
+    "slots": st.sampled_from([40, 300, 700, 3000, 9000]), "swappiness": st.sampled_from([0, 1, 60, 100, 200]),
+    "scale": st.sampled_from([10, 100, 500]), "min_free_kbytes": st.sampled_from([-1, 0, 40, 400]),
+    "high_fraction": st.sampled_from([0, 8, 20]), "disk": st.sampled_from([SLOW, FAST]), "costs": costs,
+    "hz": st.sampled_from([100, 250, 1000]), "access_ns": st.sampled_from([1, 90]),
+})  # fmt: skip
+# Stretches of a region: where they begin and how long they are, in percent of what is free at first.
+stretches = st.lists(
+    st.tuples(st.integers(0, 120), st.integers(1, 70), st.sampled_from([0, 1, 1, 1, 3]), st.booleans()),
+    min_size=2, max_size=8,
+)  # fmt: skip
+
+
+def scaled(setting, parts, base=0):
+    free = setting["managed"] - setting["used"]
+    return [(base + first * free // 100, 1 + count * free // 100, step, write) for first, count, step, write in parts]
+
+
+@given(pressed, st.integers(60, 120), stretches)
+@settings(max_examples=60)
+def test_memory_short(setting, fill, parts):
+    """Anonymous memory and swap: kswapd, direct reclaim, refaults, clean pages in swap cache, no swap left."""
+    parts = scaled(setting, [(0, fill, 1, True), *parts])
+    compare(machine_setting(**setting), [(9000, 0)], records_of(*parts))
+
+
+@given(pressed, st.integers(0, 90), st.lists(st.tuples(st.integers(0, 2), stretches), min_size=1, max_size=4))
+@settings(max_examples=60)
+def test_anonymous_memory_and_files(setting, fill, parts):
+    """Two files and anonymous memory compete: page cache, shadows, the balance between the two kinds."""
+    size = 9000
+    records = records_of(*scaled(setting, [(0, fill, 1, True)]))
+    for region, some in parts:
+        some = [(first, count, step, write and region == 0) for first, count, step, write in some]
+        records += records_of(*scaled(setting, some, base=region * size))
+    compare(machine_setting(**setting, files=2), [(size, 0), (size, 1), (size, 2)], records)

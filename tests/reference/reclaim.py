@@ -293,7 +293,8 @@ class Reclaim(Memory):
     # ---- direct reclaim (3.5, 4.13)
 
     def enough_for_reclaimers(self):
-        return self.failures >= MAX_FAILURES or not self.reclaimable() or self.zone.nr_free > self.zone.min // 2
+        reserve = self.zone.min if self.reclaimable() else 0
+        return self.failures >= MAX_FAILURES or not reserve or self.zone.nr_free > reserve // 2
 
     def direct_reclaim(self, zone_name):
         """Pages reclaimed, at least 32 if possible."""

@@ -3,6 +3,7 @@ from .machine cimport machine_t
 from .types cimport int64_t, pfn_t
 
 cdef void slab_caches_init(machine_t *m) noexcept nogil
+cdef int slab_place(machine_t *m) except -1
 cdef void xa_nodes_change(machine_t *m, int by) noexcept nogil
 cdef void attach_buffers(machine_t *m, pfn_t pfn) noexcept nogil
 cdef void drop_buffers(machine_t *m, pfn_t pfn) noexcept nogil

@@ -11,11 +11,12 @@ from libc.string cimport memcpy, memset
 
 from .blkdev cimport blkdev_init, blkdev_t
 from .buddy cimport zone_init, zone_init_free, zone_t
+from .content cimport contents_add_region, contents_alloc, contents_free, contents_t
 from .filemap cimport filemap_add_mapper, filemap_init, filemap_t
 from .machine cimport (EV_OOM_KILL, count, event_t, global_node_stat, log_event, machine_alloc,
                        machine_finish_zones, machine_free, machine_t, machine_verify, wb_t)
 from .mempolicy cimport MPOL_BIND, mempolicy_t
-from .mm cimport mm_add_vma, mm_init, mm_t
+from .mm cimport mm_add_vma, mm_init, mm_t, vma_t
 from .node cimport node_build_zonelist, node_t
 from .page cimport PG_KERNEL
 from .page_alloc cimport build_zonelist
@@ -25,11 +26,14 @@ from .records cimport OP_STORE, OP_WRITE, rec_count, rec_op
 from .sample cimport sample_columns, take_sample
 from .sched cimport sched_add_thread, sched_init, sched_run, sched_start, sched_verify, sched_wake
 from .swapfile cimport swap_add_area, swap_finish, swap_init
-from .thread cimport (LAT_BUCKETS, NR_LATENCIES, THREAD_FLUSHER, THREAD_KSWAPD, THREAD_TASK, TH_BLOCKED,
-                      TH_DEAD, thread_t)
-from .types cimport MAX_CPUS, MAX_NODES, MAX_NR_ZONES, int32_t, int64_t, uint32_t, uint64_t, uint8_t
+from .thread cimport (LAT_BUCKETS, NR_LATENCIES, THREAD_FLUSHER, THREAD_KSWAPD, THREAD_KWORKER, THREAD_TASK,
+                      TH_BLOCKED, TH_DEAD, thread_t)
+from .types cimport MAX_CPUS, MAX_NODES, MAX_NR_ZONES, int32_t, int64_t, uint16_t, uint32_t, uint64_t, uint8_t
 from .vmstat cimport NR_KERNEL_PINNED, NR_SLAB_RECLAIMABLE, NR_SLAB_UNRECLAIMABLE, OOM_KILL
 from .zonelist cimport zonelist_t
+from .zram cimport zram_add, zram_destroy_all, zram_conf_t, zram_number, zram_t
+from .zswap cimport zswap_create, zswap_destroy, zswap_of, zswap_t
+from .zshrink cimport compressed_verify
 
 
 def _names(which: str) -> list[str]:
@@ -62,7 +66,11 @@ cdef class Engine:
         is what of `managed` is not `free`.
     cpu_nodes: node of each CPU.
     devices: [{"rotational", "read_ns", "write_ns", "queue_depth", "bandwidth"}].
-    swaps: [{"slots", "priority" (None: automatic), "device", "synchronous", "rotational"}].
+    swaps: [{"slots", "priority" (None: automatic), "device", "rotational", "zram"}]; "zram" is None or
+        {"codec", "second" (-1: none), "compress_ns": [2], "decompress_ns": [2], "limit_pages", "backing" (device or
+        -1), "writeback", "recompress", "idle_after" (s), "period" (ns), "store"}, see zram.pxd.
+    contents: None, or (sizes: uint16 rows x codecs, flags: uint8 per row): what anonymous pages may contain.
+    zswap: None, or {"codec", "compress_ns", "decompress_ns"}; "codec" is a column of the contents.
     files: [{"pages", "device"}].
     policies: [{"mode", "nodes": [nid], "weights": [int]}].
 
@@ -77,7 +85,7 @@ cdef class Engine:
         memset(&self.m, 0, sizeof(machine_t))
 
     def __init__(self, *, dict params, list nodes, list cpu_nodes, devices=(), swaps=(), files=(),
-                 policies=(), int64_t sample_interval=0, int64_t time_limit=0,
+                 policies=(), contents=None, zswap=None, int64_t sample_interval=0, int64_t time_limit=0,
                  uint64_t seed=0):
         cdef machine_t *m = &self.m
         cdef uint64_t frames = 1
@@ -104,11 +112,15 @@ cdef class Engine:
         self.add_devices(devices)
         self.add_nodes(nodes)
         self.add_swaps(swaps)
+        self.add_compression(swaps, contents, zswap)
         self.add_files(files)
         self.add_policies(policies)
         sched_init(m)
 
     def __dealloc__(self):
+        zswap_destroy(&self.m)
+        zram_destroy_all(&self.m)
+        contents_free(&self.m)
         machine_free(&self.m)
 
     # ---- building -----------------------------------------------------------------------------------
@@ -207,11 +219,39 @@ cdef class Engine:
         swap_init(&m.swap)
         if sum(s["slots"] for s in swaps) >= (1 << 32) - 2:
             raise ValueError("swap areas of more than 16 TiB together")
+        zrams = 0
         for s in swaps:
             prio = s.get("priority")
+            zrams += s.get("zram") is not None
             swap_add_area(&m.swap, s["slots"], 0 if prio is None else prio, prio is not None, s["device"],
-                          s.get("synchronous", False), s.get("rotational", False))
+                          zrams if s.get("zram") is not None else 0, s.get("rotational", False))
         swap_finish(&m.swap, m.nr_cpus)
+        return 0
+
+    cdef int add_compression(self, swaps, contents, zswap) except -1:
+        """Contents first: everything that compresses asks them for sizes."""
+        cdef machine_t *m = &self.m
+        cdef zram_conf_t z
+        cdef const uint16_t[:, ::1] sizes
+        cdef const uint8_t[::1] flags
+        cdef int codecs
+        zrams = [s["zram"] for s in swaps if s.get("zram") is not None]
+        if contents is None:
+            if zswap is not None or zrams:
+                raise ValueError("compression without contents")
+            return 0
+        sizes, flags = contents
+        codecs = <int> sizes.shape[1]
+        if sizes.shape[0] != flags.shape[0] or sizes.shape[0] < 1:
+            raise ValueError(f"{sizes.shape[0]} rows of sizes, {flags.shape[0]} of flags")
+        if max([spec["codec"] for spec in zrams] + [spec["second"] for spec in zrams] + [zswap["codec"] if zswap else -1]) >= codecs:
+            raise ValueError(f"contents have sizes for {codecs} codecs; another one is asked for")
+        contents_alloc(m, <uint32_t> sizes.shape[0], codecs, &sizes[0, 0] if codecs else NULL, &flags[0])
+        for spec in zrams:
+            z = spec
+            zram_add(m, &z)
+        if zswap is not None:
+            zswap_create(m, m.p.zswap_zbud != 0, zswap["codec"], zswap["compress_ns"], zswap["decompress_ns"])
         return 0
 
     cdef int add_files(self, files) except -1:
@@ -260,9 +300,10 @@ cdef class Engine:
 
     def add_task(self, *, list regions, int64_t start=0, int64_t stop=0, int oom_score_adj=0, int nice=0,
                  affinity=None, int policy=-1, int fork_of=0, int pid=0) -> int:
-        """A task over `regions`: [{"pages", "flags", "file" (1-based, 0: anonymous), "pgoff", "policy"}].
+        """A task over `regions`: [{"pages", "flags", "file" (1-based, 0: anonymous), "pgoff", "policy", "content"}].
 
-        Returns its thread id. `fork_of` is the thread id of the parent, whose regions it must repeat.
+        "content" is None or (seed, first row, rows, whether it changes on write). Returns its thread id. `fork_of`
+        is the thread id of the parent, whose regions it must repeat.
         """
         cdef machine_t *m = &self.m
         cdef mm_t **grown
@@ -284,6 +325,8 @@ cdef class Engine:
                 raise ValueError(f"region {k} reaches beyond the end of its file")
             mm_add_vma(mm, r["pages"], r["flags"], r["file"], r["pgoff"], k)
             mm.vmas[k].policy = r.get("policy", -1)
+            if r.get("content") is not None:
+                self.set_content(mm, &mm.vmas[k], r["content"])
             if r["file"]:
                 filemap_add_mapper(m.files[<int> r["file"]], mm.id)
         mm.oom_score_adj = oom_score_adj
@@ -302,6 +345,38 @@ cdef class Engine:
         while len(self.chunks) <= m.nr_threads:
             self.chunks.append(None)
         return t.id
+
+    cdef int set_content(self, mm_t *mm, vma_t *vma, content) except -1:
+        cdef contents_t *c = <contents_t *> self.m.contents
+        seed, first, rows, changes = content
+        if c == NULL or not 0 <= first < first + rows < c.nr_rows:
+            raise ValueError(f"content rows {first} to {first + rows} are not among the contents")
+        vma.content = contents_add_region(&self.m, seed, first + 1, rows)
+        if changes and mm.versions == NULL:
+            mm.versions = <uint8_t *> calloc(mm.pt.npages, 1)
+            if mm.versions == NULL:
+                raise MemoryError("versions of pages")
+        return 0
+
+    cdef int add_workers(self) except -1:
+        """Threads that shrink compressed memory, where there is something to shrink."""
+        cdef machine_t *m = &self.m
+        cdef thread_t *t
+        cdef zram_t *z
+        cdef int i
+        if m.zswap != NULL:
+            t = sched_add_thread(m, THREAD_KWORKER, 0)
+            set_affinity(m, t, range(m.nr_cpus))
+            zswap_of(m).thread = t.id
+            sched_start(m, t)
+        for i in range(1, m.nr_zrams + 1):
+            z = zram_number(m, i)
+            if z.conf.backing >= 0 or z.conf.recompress:
+                t = sched_add_thread(m, THREAD_KWORKER, i)
+                set_affinity(m, t, range(m.nr_cpus))
+                z.thread = t.id
+                sched_start(m, t)
+        return 0
 
     def start(self):
         """Creates kswapd and flusher threads and lets the tasks begin. Call once, after add_task."""
@@ -325,6 +400,7 @@ cdef class Engine:
             set_affinity(m, t, range(m.nr_cpus))
             m.wbs[i].thread = t.id
             sched_start(m, t)
+        self.add_workers()
         for i in range(1, tasks + 1):
             sched_start(m, m.threads[i])
 
@@ -398,6 +474,7 @@ cdef class Engine:
         """Checks every invariant of every room. Raises AssertionError. Slow: walks all memory."""
         machine_verify(&self.m)
         sched_verify(&self.m)
+        compressed_verify(&self.m)
 
     # ---- looking ------------------------------------------------------------------------------------
 
@@ -468,12 +545,33 @@ cdef class Engine:
         return out
 
     def swap(self):
-        """Slots in total, free (as meminfo shows them) and per area."""
+        """Slots in total, free (as meminfo shows them) and per area; what zram and zswap say of themselves."""
         cdef machine_t *m = &self.m
-        return {"total": m.swap.total, "free": m.swap.nr_free,
-                "areas": [{"slots": m.swap.areas[i].nslots, "used": m.swap.areas[i].inuse,
-                           "priority": m.swap.areas[i].prio, "device": m.swap.areas[i].disk}
-                          for i in range(m.swap.nr_areas)]}
+        areas = []
+        for i in range(m.swap.nr_areas):
+            areas.append({"slots": m.swap.areas[i].nslots, "used": m.swap.areas[i].inuse,
+                          "priority": m.swap.areas[i].prio, "device": m.swap.areas[i].disk})
+            if m.swap.areas[i].zram:
+                areas[i]["zram"] = self.zram(m.swap.areas[i].zram)
+        out = {"total": m.swap.total, "free": m.swap.nr_free, "areas": areas}
+        if m.zswap != NULL:
+            out["zswap"] = self.zswap()
+        return out
+
+    cdef dict zram(self, int number):
+        """mm_stat, io_stat and bd_stat of a zram device: bytes and pages as the kernel gives them."""
+        cdef zram_t *z = zram_number(&self.m, number)
+        out = dict(z.stat)
+        out["orig_data_size"] = out.pop("pages_stored") * 4096
+        out["mem_used_max"] *= 4096
+        return out | {"mem_used_total": z.pool.base.pages * 4096, "mem_limit": z.conf.limit_pages * 4096,
+                      "pages_compacted": z.pool.base.pages_compacted}
+
+    cdef dict zswap(self):
+        """The counters of debugfs, and the limits in pages."""
+        cdef zswap_t *z = zswap_of(&self.m)
+        return dict(z.stat) | {"pool_total_size": z.pool.pages * 4096, "max_pages": z.max_pages,
+                               "accept_pages": z.accept_pages}
 
     def devices(self):
         cdef machine_t *m = &self.m

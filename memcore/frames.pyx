@@ -6,9 +6,9 @@ from .buddy cimport (drain_zone_pages, free_one_page, pcp_free_overflow, pcp_pop
                      per_cpu_pages_t, rmqueue_buddy, zone_t)
 from .debug cimport MM_BUG_ON
 from .machine cimport count, machine_t
-from .page cimport PG_BUDDY, PG_LRU, PG_PCP, page_t
-from .types cimport MAX_NR_ZONES, pfn_t, uint8_t
-from .vmstat cimport PGALLOC_DMA, PGFREE
+from .page cimport PG_BUDDY, PG_KERNEL, PG_LRU, PG_PCP, page_t
+from .types cimport MAX_NR_ZONES, MM_ENOMEM, MM_OK, pfn_t, uint8_t
+from .vmstat cimport NR_ZSPAGES, PGALLOC_DMA, PGFREE
 
 
 cdef pfn_t rmqueue_slow(machine_t *m, int zone, int order) noexcept nogil:
@@ -71,3 +71,22 @@ cdef void drain_all_pages(machine_t *m) noexcept nogil:
     for i in range(m.nr_zones):
         if m.zones[i].managed:
             drain_zone_pages(&m.zones[i], m.frames)
+
+
+cdef int zs_get_frame(void *ctx, pfn_t *out) noexcept nogil:
+    """A frame for a compressed pool: reclaim pays with its reserves for what it will free."""
+    cdef machine_t *m = <machine_t *> ctx
+    cdef pfn_t pfn = alloc_reserve(m, m.cpus[m.cpu].nid, 0)
+    if pfn == 0:
+        return MM_ENOMEM
+    m.frames[pfn].flags = PG_KERNEL
+    m.nodes[m.zones[m.frames[pfn].zone].nid].stat[NR_ZSPAGES] += 1
+    out[0] = pfn
+    return MM_OK
+
+
+cdef void zs_put_frame(void *ctx, pfn_t pfn) noexcept nogil:
+    cdef machine_t *m = <machine_t *> ctx
+    m.nodes[m.zones[m.frames[pfn].zone].nid].stat[NR_ZSPAGES] -= 1
+    m.frames[pfn].flags = 0
+    free_frame(m, pfn)

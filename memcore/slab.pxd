@@ -3,4 +3,5 @@ from .machine cimport machine_t
 from .types cimport int64_t
 
 cdef void xa_nodes_change(machine_t *m, int by) noexcept nogil
+cdef int64_t shrinker_batch(int64_t freeable, int priority, int64_t *deferred) noexcept nogil
 cdef int64_t shrink_slab(machine_t *m, int nid, int priority, int64_t *scanned) noexcept nogil

@@ -69,18 +69,25 @@ cdef void xa_nodes_change(machine_t *m, int by) noexcept nogil:
         slab_shrink_one(m)
 
 
-cdef int64_t shrink_slab(machine_t *m, int nid, int priority, int64_t *scanned) noexcept nogil:
-    """do_shrink_slab over the dentry and inode pool of node 0; returns pages freed, adds objects scanned."""
-    cdef int64_t freeable, delta, total, n, pages, _
-    if nid != 0 or m.slab_freeable <= 0:
+cdef int64_t shrinker_batch(int64_t freeable, int priority, int64_t *deferred) noexcept nogil:
+    """How many of `freeable` objects one round asks a shrinker of default cost for; small shares add up."""
+    cdef int64_t delta = (freeable >> priority) * 4 // 2
+    cdef int64_t total = min((deferred[0] >> priority) + delta, 2 * freeable)
+    cdef int64_t n = total // SHRINK_BATCH * SHRINK_BATCH
+    if freeable <= 0:
         return 0
-    freeable = m.slab_freeable * OBJECTS_PER_PAGE * m.p.vfs_cache_pressure // 100
-    delta = (freeable >> priority) * 4 // 2
-    total = min((m.slab_deferred >> priority) + delta, 2 * freeable)
-    n = total // SHRINK_BATCH * SHRINK_BATCH
     if total >= freeable:
         n = total
-    m.slab_deferred = max(0, min(m.slab_deferred + delta - n, 2 * freeable))
+    deferred[0] = max(0, min(deferred[0] + delta - n, 2 * freeable))
+    return n
+
+
+cdef int64_t shrink_slab(machine_t *m, int nid, int priority, int64_t *scanned) noexcept nogil:
+    """do_shrink_slab over the dentry and inode pool of node 0; returns pages freed, adds objects scanned."""
+    cdef int64_t n, pages, _
+    if nid != 0 or m.slab_freeable <= 0:
+        return 0
+    n = shrinker_batch(m.slab_freeable * OBJECTS_PER_PAGE * m.p.vfs_cache_pressure // 100, priority, &m.slab_deferred)
     if n <= 0:
         return 0
     count(m, SLABS_SCANNED, n)

@@ -22,10 +22,10 @@ MEMCORE_LEVELS = [
     "buddy lruvec mm",  # 3
     "node workingset",  # 4
     "machine",  # 5
-    "frames rmap sample",  # 6
-    "slab migrate writeback zswap",  # 7
+    "frames rmap sample content",  # 6
+    "slab migrate writeback zswap zram",  # 7
     "pageout",  # 8
-    "shrink",  # 9
+    "shrink zshrink",  # 9
     "scan_count",  # 10
     "vmscan mglru",  # 11
     "page_alloc",  # 12

@@ -3,12 +3,14 @@
 Nothing here looks at watermarks; page_alloc decides who may allocate.
 """
 from .buddy cimport (drain_zone_pages, free_one_page, pcp_free_overflow, pcp_pop, pcp_push, pcp_refill,
-                     per_cpu_pages_t, rmqueue_buddy, zone_t)
+                     per_cpu_pages_t, rmqueue_buddy, wmark_pages, zone_t, zone_watermark_ok)
 from .debug cimport MM_BUG_ON
 from .machine cimport count, machine_t
+from .node cimport node_t
 from .page cimport PG_BUDDY, PG_KERNEL, PG_LRU, PG_PCP, page_t
 from .types cimport MAX_NR_ZONES, MM_ENOMEM, MM_OK, pfn_t, uint8_t
 from .vmstat cimport NR_ZSPAGES, PGALLOC_DMA, PGFREE
+from .watermark cimport WMARK_LOW, WMARK_MIN
 
 
 cdef pfn_t rmqueue_slow(machine_t *m, int zone, int order) noexcept nogil:
@@ -73,10 +75,28 @@ cdef void drain_all_pages(machine_t *m) noexcept nogil:
             drain_zone_pages(&m.zones[i], m.frames)
 
 
+cdef pfn_t alloc_memalloc(machine_t *m) noexcept nogil:
+    """A frame for what will free others (PF_MEMALLOC): from a zone above LOW, above MIN, or from the reserves."""
+    cdef node_t *here = &m.nodes[m.cpus[m.cpu].nid]
+    cdef int i, zi, id, wmark = WMARK_LOW
+    cdef pfn_t pfn
+    while wmark >= WMARK_MIN:
+        for i in range(here.nr_fallback):
+            for zi in range(MAX_NR_ZONES - 1, -1, -1):
+                id = m.nodes[here.fallback[i]].first_zone + zi
+                if m.zones[id].managed and zone_watermark_ok(&m.zones[id], 0, wmark_pages(&m.zones[id], wmark),
+                                                             MAX_NR_ZONES - 1, m.zones[id].nr_free):
+                    pfn = rmqueue(m, id, 0)
+                    if pfn:
+                        return pfn
+        wmark -= 1
+    return alloc_reserve(m, here.nid, 0)
+
+
 cdef int zs_get_frame(void *ctx, pfn_t *out) noexcept nogil:
-    """A frame for a compressed pool: reclaim pays with its reserves for what it will free."""
+    """A frame for a compressed pool, or MM_ENOMEM."""
     cdef machine_t *m = <machine_t *> ctx
-    cdef pfn_t pfn = alloc_reserve(m, m.cpus[m.cpu].nid, 0)
+    cdef pfn_t pfn = alloc_memalloc(m)
     if pfn == 0:
         return MM_ENOMEM
     m.frames[pfn].flags = PG_KERNEL

@@ -9,7 +9,7 @@ zswap writes a page as swap does: it enters the swap cache and is written from t
 """
 from .blkdev cimport IO_DETACHED, IO_WRITE, blk_submit
 from .content cimport contents_t
-from .frames cimport alloc_reserve
+from .frames cimport alloc_memalloc
 from .machine cimport count, global_node_stat, machine_t, mm_charge, note_io
 from .page cimport PG_EXCLUSIVE, PG_RECLAIM
 from .pageout cimport swap_write_device, swapin_add
@@ -42,7 +42,7 @@ cdef int zswap_writeback_entry(machine_t *m, zswap_t *z, swp_t slot) noexcept no
     if s.flags & SWP_HAS_CACHE or s.count == 0:
         return MM_EAGAIN
     # writeback makes room, so it may use the reserves for the moment its page takes
-    pfn = alloc_reserve(m, m.cpus[m.cpu].nid, 0)
+    pfn = alloc_memalloc(m)
     if pfn == 0:
         return MM_ENOMEM
     swapin_add(m, slot, pfn, 0, 0)

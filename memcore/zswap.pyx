@@ -16,7 +16,7 @@ from libc.string cimport memset
 
 from .content cimport CONTENT_SAME_FILLED, content_flags, content_size
 from .debug cimport MM_BUG_ON, mm_host_oom
-from .frames cimport alloc_reserve, free_frame, zs_get_frame, zs_put_frame
+from .frames cimport alloc_memalloc, free_frame, zs_get_frame, zs_put_frame
 from .hostmem cimport host_free, host_zalloc
 from .machine cimport count, machine_t
 from .page cimport PG_DIRTY, PG_KERNEL
@@ -36,7 +36,7 @@ cdef enum:
 
 cdef int get_zbud_frame(void *ctx, pfn_t *out) noexcept nogil:
     cdef machine_t *m = <machine_t *> ctx
-    cdef pfn_t pfn = alloc_reserve(m, m.cpus[m.cpu].nid, 0)
+    cdef pfn_t pfn = alloc_memalloc(m)
     if pfn == 0:
         return MM_ENOMEM
     m.frames[pfn].flags = PG_KERNEL
@@ -139,7 +139,7 @@ cdef void grow_slab(machine_t *m, zswap_t *z) noexcept nogil:
     cdef pfn_t pfn
     if <int64_t> z.stat.stored_pages < z.slab_pages * per_page:
         return
-    pfn = alloc_reserve(m, m.cpus[m.cpu].nid, 0)
+    pfn = alloc_memalloc(m)
     if pfn:
         m.frames[pfn].flags = PG_KERNEL
         m.nodes[m.zones[m.frames[pfn].zone].nid].stat[NR_SLAB_UNRECLAIMABLE] += 1

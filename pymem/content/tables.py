@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pymem.content.base import SAME_FILLED, Content
+from pymem.content.distributions import Mix
 from pymem.content.spec import parse
 
 if TYPE_CHECKING:
@@ -22,6 +23,12 @@ ROWS = 4096
 # What a codec makes of a page of one repeated word, for tiers that compress it like any other. LZ4: a token, 8
 # literals, an offset and 16 bytes of match length, then a token and the 5 literals that end a block.
 SAME_FILLED_BYTES = 33
+
+
+def _changes(content: Content) -> bool:
+    # where a part of a mix changes on write, its pages are drawn anew from the whole mix
+    parts = content.parts if isinstance(content, Mix) else ()
+    return content.changes_on_write or any(_changes(part) for _, part in parts)
 
 
 class Table:
@@ -54,7 +61,7 @@ class Table:
             for column, codec in enumerate(self.codecs):
                 sizes[:, column] = content.sizes(pages, codec=codec)
             sizes[(flags & SAME_FILLED) != 0] = SAME_FILLED_BYTES
-            self._places[key] = (len(self._sizes) * ROWS, content.changes_on_write)
+            self._places[key] = (len(self._sizes) * ROWS, _changes(content))
             self._sizes.append(sizes)
             self._flags.append(flags)
         first, changes = self._places[key]

@@ -27,7 +27,7 @@ def line(case: Case) -> str:
             times[what].append(c.seconds(prepare()))
     ns = {what: median(taken) / case.records * 1e9 for what, taken in times.items()}
     ratio = {
-        what: median(e / b for e, b in zip(times["engine"], times[what], strict=True))
+        what: median(b / e for e, b in zip(times["engine"], times[what], strict=True))
         for what in ("pagetable", "clock")
     }
     mark = {what: "*" if what == case.ceiling else " " for what in ratio}
@@ -62,7 +62,7 @@ def main() -> None:
     parser.add_argument("--no-memory", action="store_true", help="leave out the machines of 16 GiB and 1 TiB")
     options = parser.parse_args()
     print(f"{options.accesses} accesses, Zipf(0.9), {c.WRITES:.0%} stores, {options.pages} pages")
-    print("ns per access, and engine by bare loop; * marks the loop that does the same kind of work")
+    print("ns per access, and speed of the engine as a share of the bare loop's; * marks the loop to compare with")
     print(f"{'':14}{'engine':>10}{'M/s':>10}{'page table':>12}{'ratio':>8} {'CLOCK':>10}{'ratio':>8}")
     table = c.cases(options.accesses, options.pages)
     for case in table:

@@ -78,7 +78,7 @@ def cases(accesses: int = ACCESSES, pages: int = PAGES) -> list[Case]:
     room = pages + pages // 16  # more than the footprint by far more than the watermarks
     figures: list[tuple[str, Trace, int, int, bool, str]] = [
         ("hits only", trace, room, 0, True, "pagetable"),
-        ("first touch", touch, room, 0, False, "clock"),
+        ("first touch", touch, room, 0, False, "pagetable"),
         ("memory 50 %", trace, pages // 2, 2 * pages, True, "clock"),
         ("memory 10 %", trace, pages // 10, 2 * pages, True, "clock"),
     ]

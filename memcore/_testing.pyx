@@ -8,12 +8,16 @@ from libc.string cimport memset
 
 from .fault cimport swapin_nr_pages
 from .lruvec cimport inactive_is_low, lru_note_cost, lruvec_t
+from .mm cimport file_ra_t
 from .psi cimport PSI_FREQ_NS, PSI_MEM_SOME, psi_t, psi_update_averages
+from .readahead cimport ra_init_size, ra_next_size
 from .scan_count cimport scan_fractions, stop_rule
 from .types cimport MAX_NR_ZONES, int64_t, uint32_t, uint64_t, uint8_t
 from .watermark cimport (calculate_min_free_kbytes, isqrt, setup_lowmem_reserve, setup_zone_wmarks,
                          thp_min_free_kbytes, zone_batchsize)
-from .writeback cimport dirty_pos_ratio
+from .thread cimport latency_bucket
+from .workingset cimport workingset_eviction, workingset_test_recent
+from .writeback cimport dirty_poll_interval, dirty_pos_ratio
 
 # ---- formulas -------------------------------------------------------------------------------------------
 
@@ -30,9 +34,9 @@ def py_thp_min_free_kbytes(int64_t kb, int64_t zones, int64_t lowmem_pages):
     return thp_min_free_kbytes(kb, zones, lowmem_pages)
 
 
-def py_wmarks(int64_t managed, int64_t lowmem, int64_t min_free_kb, int64_t scale):
+def py_wmarks(int64_t managed, int64_t lowmem, int64_t min_free_kb, int64_t scale, bint movable=False):
     cdef int64_t[4] w
-    setup_zone_wmarks(w, managed, lowmem, min_free_kb, scale)
+    setup_zone_wmarks(w, managed, lowmem, min_free_kb, scale, movable)
     return tuple(w[i] for i in range(4))
 
 
@@ -96,7 +100,7 @@ def py_psi(samples):
     for i, share in enumerate(samples):
         p.total[PSI_MEM_SOME] += <uint64_t> (share * PSI_FREQ_NS)
         psi_update_averages(p, (i + 1) * PSI_FREQ_NS)
-        out.append(tuple((p.avg[PSI_MEM_SOME][k] >> 11) + ((p.avg[PSI_MEM_SOME][k] & 2047) * 100 >> 11) / 100
+        out.append(tuple((p.avg[PSI_MEM_SOME][k] >> 11) + ((p.avg[PSI_MEM_SOME][k] & 2047) * 100 >> 11) / 100.0
                          for k in range(3)))
     free(p)
     return out
@@ -104,6 +108,39 @@ def py_psi(samples):
 
 def py_pos_ratio(int64_t background, int64_t thresh, int64_t dirty):
     return dirty_pos_ratio((background + thresh) // 2, thresh, dirty)
+
+
+def py_dirty_poll_interval(int64_t dirty, int64_t thresh):
+    return dirty_poll_interval(dirty, thresh)
+
+
+def py_ra_init_size(uint64_t req, uint64_t max_pages):
+    return ra_init_size(req, max_pages)
+
+
+def py_ra_next_size(uint32_t size, uint64_t max_pages):
+    cdef file_ra_t ra
+    memset(&ra, 0, sizeof(ra))
+    ra.size = size
+    return ra_next_size(&ra, max_pages)
+
+
+def py_refault(uint64_t between, lists, bint file, bint can_swap):
+    """Would a page be activated that comes back after `between` further evictions? `lists`: lengths, IA AA IF AF."""
+    cdef lruvec_t v
+    cdef int64_t[4] sizes
+    cdef uint32_t shadow
+    memset(&v, 0, sizeof(v))
+    v.nonresident_age = 0xfffffff0           # so that the 32 bits of a shadow wrap around
+    shadow = workingset_eviction(&v)
+    v.nonresident_age += between
+    for i in range(4):
+        sizes[i] = lists[i]
+    return bool(workingset_test_recent(&v, sizes, shadow, file, can_swap))
+
+
+def py_latency_bucket(int64_t ns):
+    return latency_bucket(ns)
 
 
 # ---- bare loops -----------------------------------------------------------------------------------------

@@ -31,6 +31,10 @@ ctypedef struct zone_t:
     int64_t boost
     int64_t wmark[NR_WMARK]
     int64_t lowmem_reserve[MAX_NR_ZONES]
+    bint given                   # watermarks were read off a running kernel, not computed
+    bint given_protection        # so were the reserves
+    int64_t given_wmark[3]
+    int64_t given_reserve[MAX_NR_ZONES]
     int64_t nr_lru[5]
     int64_t nr_write_pending
     free_area_t free_area[NR_ORDERS]

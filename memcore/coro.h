@@ -16,6 +16,7 @@
 #define CORO_ASAN 1
 void __sanitizer_start_switch_fiber(void **save, const void *bottom, size_t size);
 void __sanitizer_finish_switch_fiber(void *save, const void **bottom_old, size_t *size_old);
+void __asan_unpoison_memory_region(void const volatile *addr, size_t size);
 #endif
 
 #if !defined(__x86_64__)
@@ -150,6 +151,11 @@ __attribute__((unused)) static int coro_init(coro_t *c, coro_fn fn, void *arg, s
 
 __attribute__((unused)) static void coro_free(coro_t *c)
 {
+#ifdef CORO_ASAN
+    /* frames of a coroutine that never returned are still marked: whoever is mapped here next must not inherit that */
+    if (c->map)
+        __asan_unpoison_memory_region(c->map, c->map_size);
+#endif
     if (c->map)
         munmap(c->map, c->map_size);
     c->map = NULL;

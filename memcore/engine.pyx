@@ -9,31 +9,33 @@ from importlib import resources
 from libc.stdlib cimport calloc, realloc
 from libc.string cimport memcpy, memset
 
+from .assemble cimport add_compression, add_workers, set_affinity, set_content, swap_facts
 from .blkdev cimport blkdev_init, blkdev_t
-from .buddy cimport zone_init, zone_init_free, zone_t
-from .content cimport contents_add_region, contents_alloc, contents_free, contents_t
+from .buddy cimport pcp_push, zone_init, zone_init_free, zone_t
+from .content cimport contents_free
 from .filemap cimport filemap_add_mapper, filemap_init, filemap_t
-from .machine cimport (EV_OOM_KILL, count, event_t, global_node_stat, log_event, machine_alloc,
-                       machine_finish_zones, machine_free, machine_t, machine_verify, wb_t)
+from .machine cimport (EV_OOM_KILL, count, event_t, global_node_stat, last_cpu, log_event,
+                       machine_alloc, machine_finish_zones, machine_free, machine_t, machine_verify, wb_t)
 from .mempolicy cimport MPOL_BIND, mempolicy_t
-from .mm cimport mm_add_vma, mm_init, mm_t, vma_t
+from .mm cimport mm_add_vma, mm_init, mm_t
 from .node cimport node_build_zonelist, node_t
-from .page cimport PG_KERNEL
+from .page cimport PG_KERNEL, PG_PCP
 from .page_alloc cimport build_zonelist
 from .pagetable cimport pagetable_resize
 from .psi cimport psi_update_averages
-from .records cimport OP_STORE, OP_WRITE, rec_count, rec_op
 from .sample cimport sample_columns, take_sample
 from .sched cimport sched_add_thread, sched_init, sched_run, sched_start, sched_verify, sched_wake
+from .slab cimport slab_caches_init
 from .swapfile cimport swap_add_area, swap_finish, swap_init
-from .thread cimport (LAT_BUCKETS, NR_LATENCIES, THREAD_FLUSHER, THREAD_KSWAPD, THREAD_KWORKER, THREAD_TASK,
-                      TH_BLOCKED, TH_DEAD, thread_t)
-from .types cimport MAX_CPUS, MAX_NODES, MAX_NR_ZONES, int32_t, int64_t, uint16_t, uint32_t, uint64_t, uint8_t
-from .vmstat cimport NR_KERNEL_PINNED, NR_SLAB_RECLAIMABLE, NR_SLAB_UNRECLAIMABLE, OOM_KILL
+from .task cimport chunk_writes
+from .thread cimport (LAT_BUCKETS, NR_LATENCIES, THREAD_FLUSHER, THREAD_KSWAPD, THREAD_TASK, TH_BLOCKED,
+                      TH_DEAD, TH_RUNNING, thread_t)
+from .types cimport MAX_CPUS, MAX_NODES, MAX_NR_ZONES, int32_t, int64_t, uint32_t, uint64_t, uint8_t
+from .vmstat cimport NR_FILE_PAGES, NR_KERNEL_PINNED, NR_SLAB_RECLAIMABLE, NR_SLAB_UNRECLAIMABLE, OOM_KILL
 from .zonelist cimport zonelist_t
-from .zram cimport zram_add, zram_destroy_all, zram_conf_t, zram_number, zram_t
-from .zswap cimport zswap_create, zswap_destroy, zswap_of, zswap_t
+from .zram cimport zram_destroy_all
 from .zshrink cimport compressed_verify
+from .zswap cimport zswap_destroy
 
 
 def _names(which: str) -> list[str]:
@@ -62,8 +64,8 @@ cdef class Engine:
 
     params: tunables and costs by the names of params.pxd (all required).
     nodes: per node {"cpus": int, "distance": [int], "access_ns": [int], "tier": int, "demotion": [nid],
-        "zones": [{"idx", "start_pfn", "spanned", "managed", "present", "free"}]}; a zone's kernel memory
-        is what of `managed` is not `free`.
+        "zones": [{"idx", "start_pfn", "spanned", "managed", "present", "free", "percpu", "watermarks",
+        "protection"}]}; a zone's kernel memory is what of `managed` is neither `free` nor `percpu`.
     cpu_nodes: node of each CPU.
     devices: [{"rotational", "read_ns", "write_ns", "queue_depth", "bandwidth"}].
     swaps: [{"slots", "priority" (None: automatic), "device", "rotational", "zram"}]; "zram" is None or
@@ -112,7 +114,7 @@ cdef class Engine:
         self.add_devices(devices)
         self.add_nodes(nodes)
         self.add_swaps(swaps)
-        self.add_compression(swaps, contents, zswap)
+        add_compression(&self.m, swaps, contents, zswap)
         self.add_files(files)
         self.add_policies(policies)
         sched_init(m)
@@ -131,7 +133,7 @@ cdef class Engine:
         cdef zone_t *z
         cdef int32_t[MAX_NODES] load
         cdef int i, j
-        cdef int64_t end, pinned
+        cdef int64_t end, first, listed, pfn
         memset(load, 0, sizeof(load))
         for i, spec in enumerate(nodes):
             n = &m.nodes[i]
@@ -152,6 +154,13 @@ cdef class Engine:
                 managed = zs["managed"]
                 zone_init(z, i, j, zid, start, spanned, managed, m.nr_cpus)
                 z.present = zs.get("present", zs["managed"])
+                if zs.get("watermarks"):
+                    z.given = True
+                    z.given_wmark = zs["watermarks"]
+                if zs.get("protection"):
+                    z.given_protection = True
+                    for k, pages in enumerate(zs["protection"][:MAX_NR_ZONES]):
+                        z.given_reserve[k] = pages
                 n.present += z.present
         for i in range(m.nr_zones):
             m.zones[i].id = i
@@ -166,9 +175,16 @@ cdef class Engine:
                 if not 0 <= zs["free"] <= z.managed <= z.spanned:
                     raise ValueError(f"zone {zs['idx']} of node {i}: free {zs['free']}, managed {z.managed}, "
                                      f"spanned {z.spanned} pages do not fit together")
-                pinned = z.managed - <int64_t> zs["free"]
-                n.stat[NR_KERNEL_PINNED] += pinned
-                zone_init_free(z, m.frames, end - <int64_t> zs["free"], end)
+                first = end - <int64_t> zs["free"]
+                listed = min(<int64_t> zs.get("percpu", 0), z.managed - <int64_t> zs["free"], z.pcp_high_max)
+                n.stat[NR_KERNEL_PINNED] += z.managed - <int64_t> zs["free"] - listed
+                zone_init_free(z, m.frames, first, end)
+                # in the list of the node's last CPU: what the first ones have, they use up at once
+                for pfn in range(first - listed, first):
+                    m.frames[pfn].flags = PG_PCP
+                    m.frames[pfn].zone = <uint8_t> z.id
+                    pcp_push(&z.pcp[last_cpu(m, i)], <uint32_t> pfn)
+        slab_caches_init(m)
         self.place_slab()
         m.zonelists = <zonelist_t *> calloc(m.nr_nodes, sizeof(zonelist_t))
         if m.zonelists == NULL:
@@ -193,10 +209,13 @@ cdef class Engine:
         if k > n.stat[NR_KERNEL_PINNED]:
             raise ValueError(f"slab of {k} pages in {n.stat[NR_KERNEL_PINNED]} pages of kernel memory")
         n.stat[NR_KERNEL_PINNED] -= k
+        n.stat[NR_FILE_PAGES] += m.p.ramfs_pages
         n.stat[NR_SLAB_RECLAIMABLE] = m.p.slab_reclaimable + m.p.slab_freeable
         n.stat[NR_SLAB_UNRECLAIMABLE] = m.p.slab_unreclaimable
         m.slab_freeable = min(m.p.slab_freeable, max(0, z.managed - z.nr_free))
         m.slab_pool = z.start_pfn + z.spanned - z.nr_free - m.slab_freeable
+        for j in range(m.nr_cpus):
+            m.slab_pool -= z.pcp[j].count
         for k in range(m.slab_freeable):
             m.frames[m.slab_pool + k].flags = PG_KERNEL
             m.frames[m.slab_pool + k].zone = <uint8_t> z.id
@@ -226,32 +245,6 @@ cdef class Engine:
             swap_add_area(&m.swap, s["slots"], 0 if prio is None else prio, prio is not None, s["device"],
                           zrams if s.get("zram") is not None else 0, s.get("rotational", False))
         swap_finish(&m.swap, m.nr_cpus)
-        return 0
-
-    cdef int add_compression(self, swaps, contents, zswap) except -1:
-        """Contents first: everything that compresses asks them for sizes."""
-        cdef machine_t *m = &self.m
-        cdef zram_conf_t z
-        cdef const uint16_t[:, ::1] sizes
-        cdef const uint8_t[::1] flags
-        cdef int codecs
-        zrams = [s["zram"] for s in swaps if s.get("zram") is not None]
-        if contents is None:
-            if zswap is not None or zrams:
-                raise ValueError("compression without contents")
-            return 0
-        sizes, flags = contents
-        codecs = <int> sizes.shape[1]
-        if sizes.shape[0] != flags.shape[0] or sizes.shape[0] < 1:
-            raise ValueError(f"{sizes.shape[0]} rows of sizes, {flags.shape[0]} of flags")
-        if max([spec["codec"] for spec in zrams] + [spec["second"] for spec in zrams] + [zswap["codec"] if zswap else -1]) >= codecs:
-            raise ValueError(f"contents have sizes for {codecs} codecs; another one is asked for")
-        contents_alloc(m, <uint32_t> sizes.shape[0], codecs, &sizes[0, 0] if codecs else NULL, &flags[0])
-        for spec in zrams:
-            z = spec
-            zram_add(m, &z)
-        if zswap is not None:
-            zswap_create(m, m.p.zswap_zbud != 0, zswap["codec"], zswap["compress_ns"], zswap["decompress_ns"])
         return 0
 
     cdef int add_files(self, files) except -1:
@@ -326,7 +319,7 @@ cdef class Engine:
             mm_add_vma(mm, r["pages"], r["flags"], r["file"], r["pgoff"], k)
             mm.vmas[k].policy = r.get("policy", -1)
             if r.get("content") is not None:
-                self.set_content(mm, &mm.vmas[k], r["content"])
+                set_content(m, mm, &mm.vmas[k], r["content"])
             if r["file"]:
                 filemap_add_mapper(m.files[<int> r["file"]], mm.id)
         mm.oom_score_adj = oom_score_adj
@@ -345,38 +338,6 @@ cdef class Engine:
         while len(self.chunks) <= m.nr_threads:
             self.chunks.append(None)
         return t.id
-
-    cdef int set_content(self, mm_t *mm, vma_t *vma, content) except -1:
-        cdef contents_t *c = <contents_t *> self.m.contents
-        seed, first, rows, changes = content
-        if c == NULL or not 0 <= first < first + rows < c.nr_rows:
-            raise ValueError(f"content rows {first} to {first + rows} are not among the contents")
-        vma.content = contents_add_region(&self.m, seed, first + 1, rows)
-        if changes and mm.versions == NULL:
-            mm.versions = <uint8_t *> calloc(mm.pt.npages, 1)
-            if mm.versions == NULL:
-                raise MemoryError("versions of pages")
-        return 0
-
-    cdef int add_workers(self) except -1:
-        """Threads that shrink compressed memory, where there is something to shrink."""
-        cdef machine_t *m = &self.m
-        cdef thread_t *t
-        cdef zram_t *z
-        cdef int i
-        if m.zswap != NULL:
-            t = sched_add_thread(m, THREAD_KWORKER, 0)
-            set_affinity(m, t, range(m.nr_cpus))
-            zswap_of(m).thread = t.id
-            sched_start(m, t)
-        for i in range(1, m.nr_zrams + 1):
-            z = zram_number(m, i)
-            if z.conf.backing >= 0 or z.conf.recompress:
-                t = sched_add_thread(m, THREAD_KWORKER, i)
-                set_affinity(m, t, range(m.nr_cpus))
-                z.thread = t.id
-                sched_start(m, t)
-        return 0
 
     def start(self):
         """Creates kswapd and flusher threads and lets the tasks begin. Call once, after add_task."""
@@ -400,7 +361,7 @@ cdef class Engine:
             set_affinity(m, t, range(m.nr_cpus))
             m.wbs[i].thread = t.id
             sched_start(m, t)
-        self.add_workers()
+        add_workers(m)
         for i in range(1, tasks + 1):
             sched_start(m, m.threads[i])
 
@@ -445,7 +406,10 @@ cdef class Engine:
         self.chunks[thread] = records
 
     def run(self, int64_t budget=1 << 24):
-        """Runs up to `budget` accesses. Returns (reason, thread id): see EXIT_REASONS. Releases the GIL."""
+        """Runs up to about `budget` accesses, of which an event uses up 8. Returns (reason, thread id): see EXIT_REASONS.
+
+        Releases the GIL.
+        """
         cdef machine_t *m = &self.m
         m.budget = budget
         with nogil:
@@ -546,32 +510,7 @@ cdef class Engine:
 
     def swap(self):
         """Slots in total, free (as meminfo shows them) and per area; what zram and zswap say of themselves."""
-        cdef machine_t *m = &self.m
-        areas = []
-        for i in range(m.swap.nr_areas):
-            areas.append({"slots": m.swap.areas[i].nslots, "used": m.swap.areas[i].inuse,
-                          "priority": m.swap.areas[i].prio, "device": m.swap.areas[i].disk})
-            if m.swap.areas[i].zram:
-                areas[i]["zram"] = self.zram(m.swap.areas[i].zram)
-        out = {"total": m.swap.total, "free": m.swap.nr_free, "areas": areas}
-        if m.zswap != NULL:
-            out["zswap"] = self.zswap()
-        return out
-
-    cdef dict zram(self, int number):
-        """mm_stat, io_stat and bd_stat of a zram device: bytes and pages as the kernel gives them."""
-        cdef zram_t *z = zram_number(&self.m, number)
-        out = dict(z.stat)
-        out["orig_data_size"] = out.pop("pages_stored") * 4096
-        out["mem_used_max"] *= 4096
-        return out | {"mem_used_total": z.pool.base.pages * 4096, "mem_limit": z.conf.limit_pages * 4096,
-                      "pages_compacted": z.pool.base.pages_compacted}
-
-    cdef dict zswap(self):
-        """The counters of debugfs, and the limits in pages."""
-        cdef zswap_t *z = zswap_of(&self.m)
-        return dict(z.stat) | {"pool_total_size": z.pool.pages * 4096, "max_pages": z.max_pages,
-                               "accept_pages": z.accept_pages}
+        return swap_facts(&self.m)
 
     def devices(self):
         cdef machine_t *m = &self.m
@@ -583,10 +522,11 @@ cdef class Engine:
         cdef machine_t *m = &self.m
         cdef thread_t *t = m.threads[thread]
         cdef mm_t *mm = m.mms[t.owner]
+        cdef int64_t running = m.cpus[t.cpu].now - t.run_start if t.state == TH_RUNNING else 0
         return {
             "pid": mm.pid, "alive": t.state != TH_DEAD, "killed": t.killed, "oom_killed": t.oom_victim,
             "oom_score_adj": mm.oom_score_adj, "start_ns": t.start_at, "end_ns": t.exit_at,
-            "cpu_ns": t.cpu_ns, "cpu": t.cpu, "accesses": t.accesses, "writes": t.writes + chunk_writes(t),
+            "cpu_ns": t.cpu_ns + running, "cpu": t.cpu, "accesses": t.accesses, "writes": t.writes + chunk_writes(t),
             "min_flt": t.min_flt, "maj_flt": t.maj_flt, "local": t.local_hits, "remote": t.remote_hits,
             "remote_ns": t.remote_ns, "stalls": {c: t.stall[i] for i, c in enumerate(STALL_CAUSES)},
             "rss_anon": mm.rss_anon, "rss_file": mm.rss_file, "rss_shmem": mm.rss_shmem,
@@ -651,36 +591,6 @@ cdef int mm_reserve(mm_t *mm, uint64_t npages) except -1:
     return pagetable_resize(&mm.pt, npages)
 
 
-cdef uint64_t chunk_writes(const thread_t *t) noexcept nogil:
-    # stores among the records already done: counted here because the access loop has no time for it
-    cdef const uint32_t *narrow = <const uint32_t *> t.chunk
-    cdef const uint64_t *wide = <const uint64_t *> t.chunk
-    cdef uint64_t i, n = 0
-    if t.wide:
-        for i in range(t.pos):
-            if rec_op(wide[i]) == OP_STORE or rec_op(wide[i]) == OP_WRITE:
-                n += rec_count(wide[i])
-    else:
-        for i in range(t.pos):
-            n += narrow[i] >> 31
-    return n
-
-
 cdef int nice_weight(int nice):
     """CFS: 10 % of CPU per step of nice, 1024 at 0."""
     return max(15, round(1024 / 1.25 ** nice))
-
-
-cdef int set_affinity(machine_t *m, thread_t *t, cpus) except -1:
-    cdef int c, first = -1
-    for c in sorted(cpus):
-        if not 0 <= c < m.nr_cpus:
-            raise ValueError(f"CPU {c} of {m.nr_cpus}")
-        t.affinity[c >> 6] |= <uint64_t> 1 << (c & 63)
-        if first < 0:
-            first = c
-    if first < 0:
-        raise ValueError("no CPU is allowed")
-    t.cpu = first
-    t.nid = m.cpus[first].nid
-    return 0

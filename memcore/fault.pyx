@@ -277,6 +277,7 @@ cdef int do_swap_page(machine_t *m, thread_t *t, mm_t *mm, vma_t *vma, vpn_t vpn
     cdef bint exclusive, retry = False
     if s.flags & SWP_HAS_CACHE:
         pfn = s.value
+        vma.swap_ra_last = vpn  # where the scan has got to (lookup_swap_cache)
         if m.frames[pfn].flags & PG_READAHEAD and not m.frames[pfn].flags & PG_WRITEBACK:
             m.frames[pfn].flags &= ~PG_READAHEAD
             count(m, SWAP_RA_HIT, 1)
@@ -411,6 +412,7 @@ cdef bint do_fault_around(machine_t *m, mm_t *mm, vma_t *vma, vpn_t vpn) noexcep
             vma.ra.mmap_miss -= 1
         page_add_rmap(m, mm, pfn)
         set_present(m, mm, v, pfn, 0)
+        m.now += m.p.c_map_page
     return mm.pt.ptes[vpn] & PTE_PRESENT != 0
 
 

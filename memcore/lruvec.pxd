@@ -17,6 +17,11 @@ cdef enum:                       # workingset type index and bit in may_deactiva
     DEACTIVATE_ANON = 1
     DEACTIVATE_FILE = 2
 
+cdef enum:                       # lruvec_t.state: the sizes of the four lists by lru_index, then
+    LRUVEC_ACTIVATE_ANON = 4     # workingset_activate_{anon,file}
+    LRUVEC_ACTIVATE_FILE = 5
+    NR_LRUVEC_STATE = 6
+
 cdef enum:  # lruvec_flags
     LRUVEC_CONGESTED = 1
 
@@ -26,6 +31,8 @@ ctypedef struct lruvec_t:
     uint64_t anon_cost
     uint64_t file_cost
     int64_t refaults[2]          # snapshot of workingset_activate_{anon,file}
+    int64_t state[NR_LRUVEC_STATE]   # what readers of the statistics see, see lruvec_page_state
+    int64_t state_epoch
     uint32_t flags
     int32_t memcg
 

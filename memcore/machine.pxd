@@ -6,7 +6,7 @@ from .buddy cimport zone_t
 from .clock cimport rng_t
 from .filemap cimport filemap_t
 from .list cimport lru_list_add, lru_list_add_tail, lru_list_del
-from .lruvec cimport page_lru
+from .lruvec cimport LRUVEC_ACTIVATE_ANON, LRUVEC_ACTIVATE_FILE, lruvec_t, page_lru
 from .mempolicy cimport mempolicy_t
 from .mm cimport mm_t
 from .node cimport node_t
@@ -16,7 +16,7 @@ from .psi cimport psi_t
 from .swapfile cimport swap_info_t
 from .thread cimport thread_t
 from .types cimport int32_t, int64_t, ns_t, pfn_t, uint32_t, uint64_t
-from .vmstat cimport vmstat_t
+from .vmstat cimport WORKINGSET_ACTIVATE_ANON, WORKINGSET_ACTIVATE_FILE, vmstat_t
 from .zonelist cimport zonelist_t
 
 cdef enum:  # event_kind            # the event log
@@ -50,6 +50,22 @@ ctypedef struct event_t:
     int32_t kind
     int32_t who
     int64_t value
+
+cdef enum:
+    STATS_FLUSH_NS = 2000000000  # FLUSH_TIME
+
+cdef enum:                       # slab caches, see slab.pyx
+    SLAB_XA_NODE = 0             # tree nodes of page and swap caches
+    SLAB_BUFFER_HEAD = 1
+    NR_SLAB_CACHES = 2
+
+ctypedef struct slab_cache_t:
+    int64_t objects
+    int32_t per_slab
+    int32_t order                # of a slab's pages
+    pfn_t *blocks
+    int64_t nr_blocks
+    int64_t cap_blocks
 
 ctypedef struct cpu_t:
     int32_t id
@@ -132,11 +148,7 @@ ctypedef struct machine_t:
     rng_t rng
     wb_domain_t wb
     wb_t *wbs                    # flusher state, one per device
-    # slab of tree nodes (slab.pyx)
-    int64_t slab_objects
-    pfn_t *slab_blocks
-    int64_t nr_slab_blocks
-    int64_t cap_slab_blocks
+    slab_cache_t[NR_SLAB_CACHES] slabs
     uint64_t slab_pool           # first frame of the shrinkable pool
     int64_t slab_freeable        # pages of dentries and inodes that shrinkers may take
     int64_t slab_deferred
@@ -145,6 +157,7 @@ ctypedef struct machine_t:
     ns_t deadline                # at which the running thread must look up
     thread_t *curr
     int32_t cpu                  # running CPU
+    int32_t resume               # thread that gave control to the caller of Engine.run and goes on first; 0: none
     ns_t time_limit
     int64_t budget               # accesses until EXIT_LIMIT
     timer_t *timers              # heap
@@ -183,6 +196,9 @@ ctypedef struct machine_t:
 cdef int machine_alloc(machine_t *m, uint64_t nr_frames, int nr_nodes, int nr_cpus) except -1
 cdef int machine_finish_zones(machine_t *m) except -1
 cdef void machine_free(machine_t *m) noexcept nogil
+cdef int last_cpu(machine_t *m, int nid) noexcept nogil
+cdef void memstall_enter(machine_t *m) noexcept nogil
+cdef void memstall_leave(machine_t *m) noexcept nogil
 cdef void log_event(machine_t *m, int kind, int who, int64_t value) noexcept nogil
 cdef int64_t global_node_stat(const machine_t *m, int item) noexcept nogil
 cdef int64_t global_free(const machine_t *m) noexcept nogil
@@ -195,6 +211,21 @@ cdef inline zone_t *page_zone(machine_t *m, pfn_t pfn) noexcept nogil:
 
 cdef inline node_t *page_node(machine_t *m, pfn_t pfn) noexcept nogil:
     return &m.nodes[m.zones[m.frames[pfn].zone].nid]
+
+
+cdef inline const int64_t *lruvec_page_state(machine_t *m, node_t *n) noexcept nogil:
+    # Statistics of an lruvec as reclaim sees them. Since 6.8 reclaim no longer has them summed up first
+    # (mem_cgroup_flush_stats_ratelimited): it sees what the worker left that runs every 2 s.
+    cdef lruvec_t *v = &n.lruvec
+    cdef int64_t epoch = m.now // STATS_FLUSH_NS + 1
+    cdef int i
+    if m.v61 or epoch != v.state_epoch:
+        v.state_epoch = epoch
+        for i in range(4):
+            v.state[i] = v.lists[i].count
+        v.state[LRUVEC_ACTIVATE_ANON] = n.stat[WORKINGSET_ACTIVATE_ANON]
+        v.state[LRUVEC_ACTIVATE_FILE] = n.stat[WORKINGSET_ACTIVATE_FILE]
+    return v.state
 
 
 cdef inline void mod_node(machine_t *m, pfn_t pfn, int item, int64_t by) noexcept nogil:

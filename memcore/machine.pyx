@@ -1,6 +1,7 @@
 """The machine: allocation of its arrays, derived figures, the event log, and the walk that checks it all."""
 
 from libc.stdlib cimport calloc, free, realloc
+from libc.string cimport memcpy
 
 from .blkdev cimport blkdev_free
 from .buddy cimport zone_free, zone_init_pcp, zone_t, zone_verify
@@ -12,14 +13,15 @@ from .lruvec cimport NR_LRU, lruvec_free
 from .mm cimport mm_free, mm_t, mm_verify_vmas
 from .node cimport node_t
 from .page cimport PG_ANON, PG_BUDDY, PG_ISOLATED, PG_KERNEL, PG_PCP, PG_SWAPCACHE, page_t
+from .psi cimport NR_MEMSTALL, NR_MEMSTALL_RUNNING, psi_change
 from .pte cimport PTE_SWAP, pte_mapped, pte_pfn
 from .swapfile cimport SWP_HAS_CACHE, swap_free_all, swap_verify
 from .thread cimport thread_t
-from .types cimport MAX_NR_ZONES, ZONE_NORMAL, int64_t, uint64_t
+from .types cimport MAX_NR_ZONES, ZONE_MOVABLE, ZONE_NORMAL, int64_t, uint64_t
 from .vmstat cimport (NR_KERNEL_PINNED, NR_PAGE_TABLE_PAGES, NR_SLAB_RECLAIMABLE, NR_SLAB_UNRECLAIMABLE,
                       NR_SWAPCACHED, NR_ZSPAGES)
-from .watermark cimport (WMARK_HIGH, calculate_min_free_kbytes, setup_lowmem_reserve, setup_zone_wmarks,
-                         thp_min_free_kbytes)
+from .watermark cimport (WMARK_HIGH, WMARK_LOW, WMARK_PROMO, calculate_min_free_kbytes, setup_lowmem_reserve,
+                         setup_zone_wmarks, thp_min_free_kbytes)
 
 
 cdef int machine_alloc(machine_t *m, uint64_t nr_frames, int nr_nodes, int nr_cpus) except -1:
@@ -52,9 +54,10 @@ cdef int machine_alloc(machine_t *m, uint64_t nr_frames, int nr_nodes, int nr_cp
 cdef int machine_finish_zones(machine_t *m) except -1:
     """Watermarks, reserves and per-CPU list sizes once all zones are known (init_per_zone_wmark_min)."""
     cdef int i, j, populated = 0
-    cdef int64_t lowmem = 0, reserve
+    cdef int64_t lowmem = 0, movable = 0, reserve
     cdef int64_t[MAX_NR_ZONES] managed
     cdef int64_t[MAX_NR_ZONES] ratio
+    cdef bint fixed_min
     cdef zone_t *z
     cdef node_t *n
     ratio[0] = m.p.lowmem_reserve_dma
@@ -62,15 +65,21 @@ cdef int machine_finish_zones(machine_t *m) except -1:
     ratio[2] = m.p.lowmem_reserve_normal
     ratio[3] = 0
     for i in range(m.nr_zones):
-        lowmem += m.zones[i].managed
+        if m.zones[i].idx == ZONE_MOVABLE:
+            movable += m.zones[i].managed
+        else:
+            lowmem += m.zones[i].managed
         populated += m.zones[i].managed > 0 and m.zones[i].idx <= ZONE_NORMAL
-    m.totalram = lowmem
+    m.totalram = lowmem + movable
     if m.p.min_free_kbytes >= 0:
         m.min_free_kbytes = m.p.min_free_kbytes
     else:
         m.min_free_kbytes = calculate_min_free_kbytes(lowmem * 4)
         if m.p.thp_enabled:
             m.min_free_kbytes = thp_min_free_kbytes(m.min_free_kbytes, populated, lowmem)
+    # the reserve is shared out among the zones that the kernel can use; 6.1 gave movable memory its part too
+    if m.v61 or lowmem == 0:
+        lowmem += movable
     m.totalreserve_pages = 0
     for i in range(m.nr_nodes):
         n = &m.nodes[i]
@@ -89,12 +98,45 @@ cdef int machine_finish_zones(machine_t *m) except -1:
             setup_lowmem_reserve(z.lowmem_reserve, managed, ratio, j, MAX_NR_ZONES)
             if z.managed == 0:
                 continue
-            setup_zone_wmarks(z.wmark, z.managed, lowmem, m.min_free_kbytes, m.p.watermark_scale_factor)
+            fixed_min = j == ZONE_MOVABLE and not m.v61
+            setup_zone_wmarks(z.wmark, z.managed, lowmem, m.min_free_kbytes, m.p.watermark_scale_factor, fixed_min)
+            if z.given_protection:
+                memcpy(z.lowmem_reserve, z.given_reserve, sizeof(z.given_reserve))
+            if z.given:
+                memcpy(z.wmark, z.given_wmark, sizeof(z.given_wmark))
+                z.wmark[WMARK_PROMO] = 2 * z.wmark[WMARK_HIGH] - z.wmark[WMARK_LOW]
             zone_init_pcp(z, n.nr_cpus, m.p.percpu_pagelist_high_fraction, not m.v61)
             reserve = z.wmark[WMARK_HIGH] + max(z.lowmem_reserve[0], z.lowmem_reserve[1],
                                                 z.lowmem_reserve[2], z.lowmem_reserve[3])
             m.totalreserve_pages += min(z.managed, reserve)
     return 0
+
+
+cdef int last_cpu(machine_t *m, int nid) noexcept nogil:
+    """The node's CPU with the highest number, or CPU 0 of a node without."""
+    cdef int c, last = 0
+    for c in range(m.nr_cpus):
+        if m.cpus[c].nid == nid:
+            last = c
+    return last
+
+
+cdef void memstall_enter(machine_t *m) noexcept nogil:
+    cdef thread_t *t = m.curr
+    t.memstall += 1
+    if t.memstall == 1:
+        psi_change(&m.psi.cpu[m.cpu], m.now, NR_MEMSTALL, 1)
+        psi_change(&m.psi.cpu[m.cpu], m.now, NR_MEMSTALL_RUNNING, 1)
+        m.psi.cpu[m.cpu].oncpu_memstall += 1
+
+
+cdef void memstall_leave(machine_t *m) noexcept nogil:
+    cdef thread_t *t = m.curr
+    t.memstall -= 1
+    if t.memstall == 0:
+        psi_change(&m.psi.cpu[m.cpu], m.now, NR_MEMSTALL, -1)
+        psi_change(&m.psi.cpu[m.cpu], m.now, NR_MEMSTALL_RUNNING, -1)
+        m.psi.cpu[m.cpu].oncpu_memstall -= 1
 
 
 cdef void machine_free(machine_t *m) noexcept nogil:
@@ -114,13 +156,15 @@ cdef void machine_free(machine_t *m) noexcept nogil:
     for i in range(1, m.nr_threads + 1):
         coro_free(&m.threads[i].coro)
         free(m.threads[i].latency)
+        free(m.threads[i].plug)
         free(m.threads[i])
     for i in range(m.nr_devs):
         blkdev_free(&m.devs[i])
     swap_free_all(&m.swap)
     free(m.devs)
     free(m.wbs)
-    free(m.slab_blocks)
+    for i in range(NR_SLAB_CACHES):
+        free(m.slabs[i].blocks)
     free(m.timers)
     free(m.events)
     free(m.samples)

@@ -18,6 +18,8 @@ cdef int pageout(machine_t *m, pfn_t pfn) noexcept nogil
 cdef void swap_write_device(machine_t *m, pfn_t pfn, uint32_t row) noexcept nogil
 cdef bint swap_is_inline(machine_t *m, swp_t slot) noexcept nogil
 cdef bint swap_read_direct(machine_t *m, swp_t slot, pfn_t pfn) noexcept nogil
+cdef void start_plug(machine_t *m) noexcept nogil
+cdef void finish_plug(machine_t *m) noexcept nogil
 cdef bint remove_mapping(machine_t *m, pfn_t pfn) noexcept nogil
 cdef void delete_from_swap_cache(machine_t *m, pfn_t pfn) noexcept nogil
 cdef bint try_to_free_swap(machine_t *m, pfn_t pfn) noexcept nogil

@@ -4,21 +4,23 @@ A frame read from disk is locked until its read ends; one under writeback is not
 What its last user gives up meanwhile becomes an orphan and is freed by whoever holds it.
 Sources: mm/filemap.c, mm/swap_state.c, mm/page_io.c, mm/vmscan.c (pageout, __remove_mapping).
 """
+from libc.stdlib cimport malloc
+
 from .blkdev cimport IO_PAGE_READ, IO_PAGE_WRITE, IO_READ, IO_WRITE, blk_submit
 from .content cimport CONTENT_ZERO, content_flags, content_of_write
 from .debug cimport MM_BUG_ON
 from .filemap cimport filemap_set, filemap_t
 from .frames cimport free_frame
 from .lruvec cimport lru_note_cost, lruvec_t
-from .machine cimport (count, lru_add, lru_add_tail, lru_del, machine_t, mod_node, note_io, page_node,
-                       page_zone)
+from .machine cimport (count, lru_add, lru_add_tail, lru_del, lruvec_page_state, machine_t, memstall_enter,
+                       memstall_leave, mod_node, note_io, page_node, page_zone)
 from .page cimport (PG_ACTIVE, PG_ANON, PG_DIRTY, PG_ISOLATED, PG_LOCKED, PG_LRU, PG_ORPHAN, PG_RECLAIM,
                     PG_SWAPBACKED, PG_SWAPCACHE, PG_UNEVICTABLE, PG_WORKINGSET, PG_WRITEBACK, page_t)
 from .pte cimport PTE_PRESENT, PTE_SHADOW, PTE_WORKINGSET, shadow_pack
-from .slab cimport xa_nodes_change
+from .slab cimport drop_buffers, xa_nodes_change
 from .swapfile cimport (SWP_HAS_CACHE, SWP_SHADOW, SWP_WORKINGSET, SWP_ZERO, get_swap_page, swap_area_of,
                         swap_area_t, swap_node_ref, swap_node_unref, swap_slot_free, swp_slot_t)
-from .thread cimport thread_t
+from .thread cimport MAX_SEGMENTS, PLUG_FLUSH_PAGES, PLUG_PAGES, PLUG_REQUESTS, thread_t
 from .types cimport MM_EINTR, MM_OK, pfn_t, swp_t, uint32_t, uint64_t, uint8_t
 from .vmstat cimport (NR_FILE_PAGES, NR_SWAPCACHED, NR_VMSCAN_WRITE, NR_WRITEBACK, NR_WRITTEN, PGPGIN,
                       PGPGOUT, PGROTATED, PSWPIN, PSWPOUT, SWPIN_ZERO, SWPOUT_ZERO, WORKINGSET_ACTIVATE_ANON,
@@ -36,7 +38,8 @@ cdef void workingset_refault(machine_t *m, pfn_t pfn, uint32_t age, int nid, bin
     cdef int k = 1 if file else 0
     cdef lruvec_t *mine = &page_node(m, pfn).lruvec
     mod_node(m, pfn, WORKINGSET_REFAULT_ANON + k, 1)
-    if not workingset_test_recent(&m.nodes[nid].lruvec, age, file, m.swap.nr_free > 0):
+    if not workingset_test_recent(&m.nodes[nid].lruvec, lruvec_page_state(m, &m.nodes[nid]), age, file,
+                                  m.swap.nr_free > 0):
         return
     p.flags |= PG_ACTIVE
     mine.nonresident_age += 1
@@ -220,6 +223,54 @@ cdef void swap_put(machine_t *m, swp_t slot) noexcept nogil:
         page_put(m, s.value)
 
 
+cdef void submit_swap_write(machine_t *m, pfn_t pfn) noexcept nogil:
+    cdef swp_t slot = m.frames[pfn].swap
+    note_io(m, blk_submit(&m.devs[swap_area_of(&m.swap, slot).disk], IO_WRITE, IO_PAGE_WRITE, pfn,
+                          (<uint64_t> 1 << 62) + slot, m.now))
+
+
+cdef void start_plug(machine_t *m) noexcept nogil:
+    """blk_start_plug: until `finish_plug` the running thread's swap writes are gathered.
+
+    Which pages are still isolated when their write ends depends on it: those are not rotated to the tail.
+    """
+    cdef thread_t *t = m.curr
+    if t.plug == NULL:
+        t.plug = <uint32_t *> malloc(PLUG_PAGES * sizeof(uint32_t))
+    t.plugged = t.plug != NULL
+
+
+cdef void add_to_plug(machine_t *m, thread_t *t, pfn_t pfn) noexcept nogil:
+    """blk_mq_submit_bio under a plug: joins the last request or begins one, and may flush before that."""
+    cdef swp_t slot = m.frames[pfn].swap
+    if (t.plug_count and slot == t.plug_last_slot + 1 and t.plug_last_pages < MAX_SEGMENTS
+            and t.plug_count < PLUG_PAGES):
+        t.plug_last_pages += 1
+    else:
+        if t.plug_requests >= PLUG_REQUESTS or t.plug_last_pages >= PLUG_FLUSH_PAGES or t.plug_count == PLUG_PAGES:
+            flush_plug(m)
+        t.plug_requests += 1
+        t.plug_last_pages = 1
+    t.plug_last_slot = slot
+    t.plug[t.plug_count] = pfn
+    t.plug_count += 1
+
+
+cdef void flush_plug(machine_t *m) noexcept nogil:
+    cdef thread_t *t = m.curr
+    cdef int i
+    for i in range(t.plug_count):
+        submit_swap_write(m, t.plug[i])
+    t.plug_count = 0
+    t.plug_requests = 0
+    t.plug_last_pages = 0
+
+
+cdef void finish_plug(machine_t *m) noexcept nogil:
+    m.curr.plugged = False
+    flush_plug(m)
+
+
 cdef int pageout(machine_t *m, pfn_t pfn) noexcept nogil:
     """Starts writing a dirty, unmapped page that reclaim wants (vmscan.c pageout)."""
     cdef page_t *p = &m.frames[pfn]
@@ -280,7 +331,10 @@ cdef void swap_write_device(machine_t *m, pfn_t pfn, uint32_t row) noexcept nogi
         return
     count(m, PGPGOUT, 4)
     start_page_writeback(m, pfn)
-    note_io(m, blk_submit(&m.devs[a.disk], IO_WRITE, IO_PAGE_WRITE, pfn, (<uint64_t> 1 << 62) + p.swap, m.now))
+    if m.curr and m.curr.plugged:
+        add_to_plug(m, m.curr, pfn)
+    else:
+        submit_swap_write(m, pfn)
 
 
 cdef bint remove_mapping(machine_t *m, pfn_t pfn) noexcept nogil:
@@ -308,6 +362,7 @@ cdef bint remove_mapping(machine_t *m, pfn_t pfn) noexcept nogil:
         mod_node(m, pfn, NR_FILE_PAGES, -1)
         return True
     f = m.files[p.owner]
+    drop_buffers(m, pfn)
     age = workingset_eviction(&m.nodes[nid].lruvec)
     filemap_set(f, p.index, shadow_pack(age, nid, 0, p.flags & PG_WORKINGSET != 0))
     f.nrpages -= 1
@@ -319,6 +374,7 @@ cdef void truncate_page(machine_t *m, filemap_t *f, pfn_t pfn) noexcept nogil:
     """Removes a page from the cache without a shadow and frees it (its mappings are gone)."""
     cdef page_t *p = &m.frames[pfn]
     account_page_cleaned(m, f, pfn)
+    drop_buffers(m, pfn)
     xa_nodes_change(m, filemap_set(f, p.index, 0))
     f.nrpages -= 1
     mod_node(m, pfn, NR_FILE_PAGES, -1)
@@ -344,7 +400,11 @@ cdef int wait_on_page(machine_t *m, pfn_t pfn, int cause) noexcept nogil:
     cdef thread_t *t = m.curr
     cdef thread_t *w
     cdef int rc = MM_OK
+    # Waiting for a page of the working set is what PSI calls a memory stall.
+    cdef bint thrashing = p.flags & (PG_LOCKED | PG_WORKINGSET) == PG_LOCKED | PG_WORKINGSET
     p.pins += 1
+    if thrashing:
+        memstall_enter(m)
     while p.flags & PG_LOCKED:
         if t.killed:
             rc = MM_EINTR
@@ -363,6 +423,8 @@ cdef int wait_on_page(machine_t *m, pfn_t pfn, int cause) noexcept nogil:
                 while w.wait_next != t.id:
                     w = m.threads[w.wait_next]
                 w.wait_next = t.wait_next
+    if thrashing:
+        memstall_leave(m)
     p.pins -= 1
     if p.flags & PG_ORPHAN and p.pins == 0:
         p.flags &= ~PG_ORPHAN

@@ -49,6 +49,8 @@ ctypedef struct params_t:
     int64_t slab_reclaimable            # pages in use at boot, on node 0, that no shrinker can free
     int64_t slab_freeable               # and those one can: dentries, inodes
     int64_t slab_unreclaimable
+    int64_t ramfs_pages                 # of the kernel memory on node 0: files that lie in memory
+    int64_t buffer_heads                # 1: the file system attaches one to pages that are written (ext4)
     int64_t thread_stack_pages          # kernel stack + task struct of one task
     # cost model, ns
     int64_t c_zero_page_fault
@@ -65,6 +67,10 @@ ctypedef struct params_t:
     int64_t c_tlb_flush
     int64_t c_tlb_flush_cpu
     int64_t c_slab_object
+    int64_t c_writeback_page
+    int64_t c_page_cache_add
+    int64_t c_map_page
+    int64_t c_reclaim_pass
     int64_t c_context_switch
     int64_t c_wakeup
     int64_t c_syscall

@@ -18,6 +18,7 @@ from .writeback cimport account_page_dirtied, balance_dirty_pages_ratelimited
 
 cdef enum:
     MMAP_LOTSAMISS = 100
+    READ_BATCH = 64              # pages of a readahead that are handed to the device together
 
 
 cdef uint32_t ra_init_size(uint64_t req, uint64_t max_pages) noexcept nogil:
@@ -55,6 +56,7 @@ cdef pfn_t page_cache_alloc(machine_t *m, filemap_t *f, uint64_t index, int gfp,
         free_frame(m, pfn)
         return raced
     add_to_page_cache(m, f, index, pfn, whole_write)
+    mm_charge(m, m.p.c_page_cache_add)
     return pfn
 
 
@@ -68,12 +70,18 @@ cdef pfn_t page_cache_read(machine_t *m, filemap_t *f, uint64_t index) noexcept 
         return filemap_lookup(f, index)
     add_to_page_cache(m, f, index, pfn, False)
     read_file_page(m, f, pfn)
+    mm_charge(m, m.p.c_page_cache_add)
     return pfn
 
 
 cdef void do_readahead(machine_t *m, filemap_t *f, uint64_t start, uint64_t n, uint64_t mark) noexcept nogil:
-    """page_cache_ra_unbounded: allocates what is missing of [start, start+n), marks page `mark`, reads."""
+    """page_cache_ra_unbounded: allocates what is missing of [start, start+n), marks page `mark`, reads.
+
+    The reads begin when all pages are there, as one request for each run of neighbours.
+    """
+    cdef pfn_t[READ_BATCH] batch
     cdef uint64_t i, end = start + n
+    cdef int filled = 0, k
     cdef pfn_t pfn
     if end > f.npages:
         end = f.npages
@@ -87,9 +95,18 @@ cdef void do_readahead(machine_t *m, filemap_t *f, uint64_t start, uint64_t n, u
             free_frame(m, pfn)
             continue
         add_to_page_cache(m, f, i, pfn, False)
+        m.frames[pfn].flags |= PG_LOCKED
         if i == mark:
             m.frames[pfn].flags |= PG_READAHEAD
-        read_file_page(m, f, pfn)
+        mm_charge(m, m.p.c_page_cache_add)
+        batch[filled] = pfn
+        filled += 1
+        if filled == READ_BATCH:
+            for k in range(filled):
+                read_file_page(m, f, batch[k])
+            filled = 0
+    for k in range(filled):
+        read_file_page(m, f, batch[k])
 
 
 cdef void ra_submit(machine_t *m, filemap_t *f, file_ra_t *ra) noexcept nogil:

@@ -1,6 +1,6 @@
 # How much to scan of which list. (mm/vmscan.c)
 from .lruvec cimport inactive_is_low
-from .machine cimport machine_t
+from .machine cimport lruvec_page_state, machine_t
 from .node cimport node_t
 from .shrink cimport scan_control_t
 from .types cimport int64_t, uint64_t
@@ -13,7 +13,8 @@ cdef void stop_rule(const int64_t *targets, int64_t *nr) noexcept nogil
 
 
 cdef inline bint list_is_low(machine_t *m, node_t *n, int active) noexcept nogil:
-    return inactive_is_low(n.lruvec.lists[active - 1].count, n.lruvec.lists[active].count)
+    cdef const int64_t *size = lruvec_page_state(m, n)
+    return inactive_is_low(size[active - 1], size[active])
 
 
 cdef inline bint can_age_anon(machine_t *m, node_t *n) noexcept nogil:

@@ -2,13 +2,13 @@
 
 from .buddy cimport wmark_pages
 from .lruvec cimport (DEACTIVATE_ANON, DEACTIVATE_FILE, LRU_ACTIVE_ANON, LRU_ACTIVE_FILE, LRU_INACTIVE_ANON,
-                      LRU_INACTIVE_FILE, WORKINGSET_ANON, WORKINGSET_FILE, lruvec_t)
-from .machine cimport machine_t
+                      LRU_INACTIVE_FILE, LRUVEC_ACTIVATE_ANON, LRUVEC_ACTIVATE_FILE, WORKINGSET_ANON,
+                      WORKINGSET_FILE, lruvec_t)
+from .machine cimport lruvec_page_state, machine_t
 from .node cimport node_t
 from .shrink cimport scan_control_t
 from .types cimport MAX_NR_ZONES, int64_t, uint64_t
-from .vmstat cimport (NR_ACTIVE_FILE, NR_INACTIVE_ANON, NR_INACTIVE_FILE, WORKINGSET_ACTIVATE_ANON,
-                      WORKINGSET_ACTIVATE_FILE)
+from .vmstat cimport NR_ACTIVE_FILE, NR_INACTIVE_ANON, NR_INACTIVE_FILE
 from .watermark cimport WMARK_HIGH
 
 cdef enum scan_balance:
@@ -35,17 +35,18 @@ cdef void prepare_scan_control(machine_t *m, node_t *n, scan_control_t *sc) noex
     cdef lruvec_t *v = &n.lruvec
     cdef int64_t high = 0, free = 0, file
     cdef int z
+    cdef const int64_t *state = lruvec_page_state(m, n)
     sc.anon_cost = v.anon_cost
     sc.file_cost = v.file_cost
     if sc.force_deactivate:
         sc.may_deactivate = DEACTIVATE_ANON | DEACTIVATE_FILE
     else:
         sc.may_deactivate = 0
-        if n.stat[WORKINGSET_ACTIVATE_ANON] != v.refaults[WORKINGSET_ANON] or list_is_low(m, n, LRU_ACTIVE_ANON):
+        if state[LRUVEC_ACTIVATE_ANON] != v.refaults[WORKINGSET_ANON] or list_is_low(m, n, LRU_ACTIVE_ANON):
             sc.may_deactivate |= DEACTIVATE_ANON
-        if n.stat[WORKINGSET_ACTIVATE_FILE] != v.refaults[WORKINGSET_FILE] or list_is_low(m, n, LRU_ACTIVE_FILE):
+        if state[LRUVEC_ACTIVATE_FILE] != v.refaults[WORKINGSET_FILE] or list_is_low(m, n, LRU_ACTIVE_FILE):
             sc.may_deactivate |= DEACTIVATE_FILE
-    sc.cache_trim_mode = (n.stat[NR_INACTIVE_FILE] >> sc.priority > 0 and not sc.may_deactivate & DEACTIVATE_FILE
+    sc.cache_trim_mode = (state[LRU_INACTIVE_FILE] >> sc.priority > 0 and not sc.may_deactivate & DEACTIVATE_FILE
                           and not sc.no_cache_trim_mode)
     file = n.stat[NR_INACTIVE_FILE] + n.stat[NR_ACTIVE_FILE]
     for z in range(MAX_NR_ZONES):

@@ -15,7 +15,7 @@ from .blkdev cimport blk_next_done, blk_pop, io_req_t
 from .clock cimport NS_PER_SEC, ns_max, ns_min
 from .coro cimport coro_enter, coro_fn, coro_init, coro_leave
 from .debug cimport mm_host_oom
-from .machine cimport (EV_TASK_START, EXIT_DONE, EXIT_IDLE, EXIT_NONE, EXIT_TIME, cpu_t, log_event,
+from .machine cimport (EV_TASK_START, EXIT_DONE, EXIT_IDLE, EXIT_LIMIT, EXIT_NONE, EXIT_TIME, cpu_t, log_event,
                        machine_t, timer_t)
 from .mmap cimport dup_mm
 from .pageout cimport end_io
@@ -34,6 +34,7 @@ cdef enum:
     TIMER_WAKE = 0
     TIMER_SAMPLE = 1
     TIMER_PSI = 2
+    EVENT_PRICE = 8              # accesses: events use up budget too, or a sleeping machine would never come back
     WAKEUP_BONUS = 3000000       # a waking thread gets at most this much (ns) of virtual time for free
     WAKEUP_GRANULARITY = 1000000  # and runs at once if it is this far behind the running one
 
@@ -122,6 +123,7 @@ cdef void one_event(machine_t *m, ns_t at) noexcept nogil:
     cdef int d
     cdef io_req_t q
     cdef timer_t x
+    m.budget -= EVENT_PRICE
     for d in range(m.nr_devs):
         if blk_next_done(&m.devs[d]) == at:
             q = blk_pop(&m.devs[d])
@@ -165,6 +167,8 @@ cdef void set_deadline(machine_t *m) noexcept nogil:
             d = ns_min(d, m.cpus[c].now + m.p.sched_quantum)
     if m.cpus[m.cpu].nr_queued:
         d = ns_min(d, m.cpus[m.cpu].slice_end)
+    if m.curr.stop_at:
+        d = ns_min(d, m.curr.stop_at)
     if m.time_limit:
         d = ns_min(d, m.time_limit)
     m.deadline = d
@@ -389,7 +393,7 @@ cdef void block(machine_t *m, ns_t ns, int cause, bint io) noexcept nogil:
         m.curr = NULL
         while True:
             at = next_event(m)
-            if at == NEVER or m.time_limit and at >= m.time_limit:
+            if at == NEVER or m.time_limit and at >= m.time_limit or m.budget <= 0:
                 break
             m.now = at
             one_event(m, at)
@@ -419,10 +423,24 @@ cdef void io_wait_op(machine_t *m, ns_t ns, int cause) noexcept nogil:
 
 
 cdef void leave_op(machine_t *m) noexcept nogil:
-    account_run(m, m.curr)
+    """Back to the caller of Engine.run, and on from here at its next call: no run time is accounted and nobody
+    else runs meanwhile, so that a result does not depend on where a run was cut."""
     m.cpus[m.cpu].now = m.now
+    m.resume = m.curr.id
     m.stop = True
     switch_out(m)
+
+
+cdef void run_thread(machine_t *m, int cpu, ns_t latest) noexcept nogil:
+    """The thread of a CPU goes on until it blocks, its deadline (`latest`, or before) passes, or it leaves."""
+    cdef thread_t *t = m.threads[m.cpus[cpu].curr]
+    m.cpu = cpu
+    m.curr = t
+    m.now = m.cpus[cpu].now
+    set_deadline(m)
+    m.deadline = ns_min(m.deadline, latest)
+    coro_enter(&t.coro)
+    m.curr = NULL
 
 
 cdef void thread_main(void *arg) noexcept nogil:
@@ -495,12 +513,15 @@ cdef void sched_init(machine_t *m) noexcept nogil:
 
 
 cdef void sched_run(machine_t *m) noexcept nogil:
-    """Runs until a thread asks to leave, everything is done, or the time limit; see m.exit_reason."""
+    """Runs until a thread asks to leave, everything is done, or a limit is reached; see m.exit_reason."""
     cdef int c, best
     cdef ns_t at
-    cdef thread_t *t
     m.exit_reason = EXIT_NONE
     m.stop = False
+    if m.resume:
+        c = m.threads[m.resume].cpu
+        m.resume = 0
+        run_thread(m, c, m.deadline)
     while not m.stop:
         if m.live_tasks == 0:
             m.exit_reason = EXIT_DONE
@@ -518,6 +539,9 @@ cdef void sched_run(machine_t *m) noexcept nogil:
                 m.now = m.time_limit
                 m.exit_reason = EXIT_TIME
                 return
+            if m.budget <= 0:
+                m.exit_reason = EXIT_LIMIT
+                return
             m.curr = NULL
             m.now = at
             one_event(m, at)
@@ -526,14 +550,8 @@ cdef void sched_run(machine_t *m) noexcept nogil:
             m.now = m.time_limit
             m.exit_reason = EXIT_TIME
             return
-        t = m.threads[m.cpus[best].curr]
-        m.cpu = best
-        m.curr = t
-        m.now = m.cpus[best].now
-        t.run_start = m.now
-        set_deadline(m)
-        coro_enter(&t.coro)
-        m.curr = NULL
+        m.threads[m.cpus[best].curr].run_start = m.cpus[best].now
+        run_thread(m, best, NEVER)
 
 
 cdef int sched_verify(machine_t *m) except -1:

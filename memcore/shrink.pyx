@@ -242,16 +242,25 @@ cdef int64_t shrink_inactive_list(machine_t *m, node_t *n, int lru, int64_t nr_t
     cdef bint file = lru >= 2
     cdef reclaim_stat_t st = reclaim_stat_t(0, 0, 0, 0, 0)
     cdef ns_t cost
+    cdef int64_t unmapped
     taken = isolate_lru_pages(m, n, lru, nr_to_scan, sc, batch, &nr_scanned)
     count(m, PGSCAN_KSWAPD if sc.is_kswapd else PGSCAN_DIRECT, nr_scanned)
     count(m, PGSCAN_FILE if file else PGSCAN_ANON, nr_scanned)
+    if nr_scanned > taken:
+        mm_charge(m, (nr_scanned - taken) * m.p.c_reclaim_scan)
     if taken == 0:
-        mm_charge(m, nr_scanned * m.p.c_reclaim_scan)
         return 0
+    # Time passes page by page: writes may end while later pages of the batch are looked at.
     for i in range(taken):
+        unmapped = st.nr_unmapped
+        cost = m.p.c_reclaim_scan
         if shrink_one(m, n, batch[i], sc, &st, False):
             nr_reclaimed += 1
             batch[i] = 0
+            cost += m.p.c_reclaim_free
+        if st.nr_unmapped > unmapped:
+            cost += m.p.c_reclaim_unmap
+        mm_charge(m, cost)
     for i in range(taken):
         if batch[i]:
             if m.frames[batch[i]].flags & PG_ACTIVE:
@@ -269,10 +278,8 @@ cdef int64_t shrink_inactive_list(machine_t *m, node_t *n, int lru, int64_t nr_t
     sc.nr.taken += taken
     if file:
         sc.nr.file_taken += taken
-    cost = nr_scanned * m.p.c_reclaim_scan + nr_reclaimed * m.p.c_reclaim_free
     if st.nr_unmapped:
-        cost += st.nr_unmapped * m.p.c_reclaim_unmap + m.p.c_tlb_flush + m.p.c_tlb_flush_cpu * (m.nr_cpus - 1)
-    mm_charge(m, cost)
+        mm_charge(m, m.p.c_tlb_flush + m.p.c_tlb_flush_cpu * (m.nr_cpus - 1))
     return nr_reclaimed
 
 

@@ -1,9 +1,10 @@
 """Slab memory.
 
-Every 64 consecutive slots of a file or of a swap area that hold a page or a shadow need a radix-tree node
-of 576 bytes; a slab of four pages holds 28. Those slabs come out of the same frames everybody fights for,
-which is why a machine that swaps has a little less memory than one that does not. Empty slabs are given
-back (two are kept).
+Two caches grow and shrink with what the tasks do. Every 64 consecutive slots of a file or of a swap area that
+hold a page or a shadow need a radix-tree node of 576 bytes; a slab of four pages holds 28. Every page of a file
+that has been written, on a file system that works with buffer heads (ext2, ext4), has one of 104 bytes until it
+is evicted; a page holds 39. Those slabs come out of the same frames everybody fights for, which is why a machine
+that swaps has a little less memory than one that does not. Empty slabs are given back (two are kept).
 
 Dentries and inodes are one pool of pages that shrinkers may take (do_shrink_slab); the simulated tasks do
 not create new ones.
@@ -12,61 +13,86 @@ not create new ones.
 from libc.stdlib cimport realloc
 
 from .frames cimport alloc_reserve, free_block, free_frame
-from .machine cimport count, machine_t
-from .page cimport PG_KERNEL
+from .machine cimport SLAB_BUFFER_HEAD, SLAB_XA_NODE, count, machine_t, slab_cache_t
+from .page cimport PG_KERNEL, PG_PRIVATE
 from .types cimport int64_t, pfn_t
 from .vmstat cimport NR_SLAB_RECLAIMABLE, SLABS_SCANNED
 
 cdef enum:
-    NODES_PER_SLAB = 28
-    SLAB_ORDER = 2
     OBJECTS_PER_PAGE = 21        # 192-byte dentries
     SHRINK_BATCH = 128
 
 
-cdef void slab_grow(machine_t *m) noexcept nogil:
+cdef void slab_caches_init(machine_t *m) noexcept nogil:
+    m.slabs[SLAB_XA_NODE].per_slab = 28          # of 576 bytes
+    m.slabs[SLAB_XA_NODE].order = 2
+    m.slabs[SLAB_BUFFER_HEAD].per_slab = 39      # of 104 bytes
+    m.slabs[SLAB_BUFFER_HEAD].order = 0
+
+
+cdef void slab_grow(machine_t *m, slab_cache_t *s) noexcept nogil:
     cdef pfn_t pfn, i
     cdef pfn_t *grown
     cdef int64_t cap
-    if m.nr_slab_blocks == m.cap_slab_blocks:
-        cap = m.cap_slab_blocks * 2 + 64
-        grown = <pfn_t *> realloc(m.slab_blocks, cap * sizeof(pfn_t))
+    if s.nr_blocks == s.cap_blocks:
+        cap = s.cap_blocks * 2 + 64
+        grown = <pfn_t *> realloc(s.blocks, cap * sizeof(pfn_t))
         if grown == NULL:
             return
-        m.slab_blocks = grown
-        m.cap_slab_blocks = cap
-    pfn = alloc_reserve(m, m.cpus[m.cpu].nid, SLAB_ORDER)
+        s.blocks = grown
+        s.cap_blocks = cap
+    pfn = alloc_reserve(m, m.cpus[m.cpu].nid, s.order)
     if pfn == 0:
         return
-    for i in range(1 << SLAB_ORDER):
+    for i in range(1 << s.order):
         m.frames[pfn + i].flags = PG_KERNEL
         m.frames[pfn + i].zone = m.frames[pfn].zone
-    m.nodes[m.zones[m.frames[pfn].zone].nid].stat[NR_SLAB_RECLAIMABLE] += 1 << SLAB_ORDER
-    m.slab_blocks[m.nr_slab_blocks] = pfn
-    m.nr_slab_blocks += 1
+    m.nodes[m.zones[m.frames[pfn].zone].nid].stat[NR_SLAB_RECLAIMABLE] += 1 << s.order
+    s.blocks[s.nr_blocks] = pfn
+    s.nr_blocks += 1
 
 
-cdef void slab_shrink_one(machine_t *m) noexcept nogil:
+cdef void slab_shrink_one(machine_t *m, slab_cache_t *s) noexcept nogil:
     cdef pfn_t pfn, i
-    m.nr_slab_blocks -= 1
-    pfn = m.slab_blocks[m.nr_slab_blocks]
-    m.nodes[m.zones[m.frames[pfn].zone].nid].stat[NR_SLAB_RECLAIMABLE] -= 1 << SLAB_ORDER
-    for i in range(1 << SLAB_ORDER):
+    s.nr_blocks -= 1
+    pfn = s.blocks[s.nr_blocks]
+    m.nodes[m.zones[m.frames[pfn].zone].nid].stat[NR_SLAB_RECLAIMABLE] -= 1 << s.order
+    for i in range(1 << s.order):
         m.frames[pfn + i].flags = 0
-    free_block(m, pfn, SLAB_ORDER)
+    free_block(m, pfn, s.order)
+
+
+cdef void slab_change(machine_t *m, int which, int by) noexcept nogil:
+    """`by` objects more or fewer."""
+    cdef slab_cache_t *s = &m.slabs[which]
+    cdef int64_t want
+    if by == 0:
+        return
+    s.objects += by
+    want = (s.objects + s.per_slab - 1) // s.per_slab
+    if want > s.nr_blocks:
+        slab_grow(m, s)
+    elif want + 2 < s.nr_blocks:
+        slab_shrink_one(m, s)
 
 
 cdef void xa_nodes_change(machine_t *m, int by) noexcept nogil:
     """`by` tree nodes more or fewer."""
-    cdef int64_t want
-    if by == 0:
-        return
-    m.slab_objects += by
-    want = (m.slab_objects + NODES_PER_SLAB - 1) // NODES_PER_SLAB
-    if want > m.nr_slab_blocks:
-        slab_grow(m)
-    elif want + 2 < m.nr_slab_blocks:
-        slab_shrink_one(m)
+    slab_change(m, SLAB_XA_NODE, by)
+
+
+cdef void attach_buffers(machine_t *m, pfn_t pfn) noexcept nogil:
+    """create_empty_buffers: a page about to be written gets a buffer head and keeps it until it is evicted."""
+    if m.p.buffer_heads and not m.frames[pfn].flags & PG_PRIVATE:
+        m.frames[pfn].flags |= PG_PRIVATE
+        slab_change(m, SLAB_BUFFER_HEAD, 1)
+
+
+cdef void drop_buffers(machine_t *m, pfn_t pfn) noexcept nogil:
+    """try_to_free_buffers."""
+    if m.frames[pfn].flags & PG_PRIVATE:
+        m.frames[pfn].flags &= ~PG_PRIVATE
+        slab_change(m, SLAB_BUFFER_HEAD, -1)
 
 
 cdef int64_t shrinker_batch(int64_t freeable, int priority, int64_t *deferred) noexcept nogil:

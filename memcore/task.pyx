@@ -22,6 +22,7 @@ from .writeback cimport sync_file
 
 cdef enum:
     HIT_BATCH = 65536            # hits between two looks at the clock, if nothing happens before
+    REPEATS_PER_NS = 4           # repeats of an access to the same page come out of the CPU's caches
     AHEAD = 24                   # accesses to look ahead after a fault: PTEs of the next ones
 
 
@@ -31,6 +32,10 @@ cdef void note_latency(thread_t *t, int kind, ns_t ns) noexcept nogil:
     if t.latency != NULL:
         t.latency[kind * LAT_BUCKETS + latency_bucket(ns)] += 1
     t.latency_sum[kind] += ns
+
+
+cdef inline bint task_over(const machine_t *m, const thread_t *t) noexcept nogil:
+    return t.killed or t.stop_at and m.now >= t.stop_at
 
 
 cdef inline uint64_t hits_until(machine_t *m, ns_t cost, uint64_t left) noexcept nogil:
@@ -110,7 +115,7 @@ cdef bint run_narrow(machine_t *m, thread_t *t, mm_t *mm) noexcept nogil:
     while i < end:
         if m.now >= m.deadline:
             m.ops.preempt(m)
-            if t.killed:
+            if task_over(m, t):
                 return False
         if m.budget <= 0:
             return False
@@ -152,7 +157,7 @@ cdef bint run_narrow_numa(machine_t *m, thread_t *t, mm_t *mm) noexcept nogil:
         if m.now >= m.deadline:
             t.pos = i
             m.ops.preempt(m)
-            if t.killed or m.budget <= 0:
+            if task_over(m, t) or m.budget <= 0:
                 return False
         costs = m.nodes[t.nid].access_ns
         here = t.nid
@@ -191,11 +196,36 @@ cdef bint run_narrow_numa(machine_t *m, thread_t *t, mm_t *mm) noexcept nogil:
     return True
 
 
+cdef int do_file_op(machine_t *m, thread_t *t, mm_t *mm, int op, vpn_t page, uint64_t n) noexcept nogil:
+    """read(), write() or fsync() of n pages of one file region, which madvise may have split into several VMAs."""
+    cdef vma_t *v = find_vma(mm, page)
+    cdef int region, rc = MM_OK
+    cdef uint64_t take
+    if v == NULL or not v.flags & VM_FILE:
+        return MM_EFAULT
+    if op == OP_FSYNC:
+        sync_file(m, m.files[v.file])
+        return MM_OK
+    region = v.region
+    while n and rc == MM_OK:
+        v = find_vma(mm, page)
+        if v == NULL or v.region != region:
+            return MM_EFAULT
+        take = min(n, v.end - page)
+        t.accesses += take
+        if op == OP_WRITE:
+            rc = file_write(m, v, v.pgoff + page - v.start, take)
+        else:
+            rc = file_read(m, v, v.pgoff + page - v.start, take)
+        page += take
+        n -= take
+    return rc
+
+
 cdef bint do_record(machine_t *m, thread_t *t, mm_t *mm, uint64_t r) noexcept nogil:
     """One record of the general form that is not a plain hit."""
     cdef uint64_t page = rec_page(r), n = rec_count(r)
     cdef int op = rec_op(r), rc = MM_OK
-    cdef vma_t *v
     cdef ns_t begin = m.now
     cdef pte_t e
     if op <= OP_STORE:
@@ -204,30 +234,23 @@ cdef bint do_record(machine_t *m, thread_t *t, mm_t *mm, uint64_t r) noexcept no
         n -= 1
         if n:
             e = mm.pt.ptes[page]
-            m.now += <ns_t> n * m.nodes[t.nid].access_ns[pte_node(e)]
+            m.now += <ns_t> (n // REPEATS_PER_NS)
             t.accesses += n
-            t.local_hits += n
+            if pte_node(e) == t.nid:
+                t.local_hits += n
+            else:
+                t.remote_hits += n
             m.budget -= <int64_t> n
         return True
     if op == OP_SLEEP:
-        m.ops.sleep(m, <ns_t> page, -1)
+        m.ops.sleep(m, min(<ns_t> page, t.stop_at - m.now) if t.stop_at > m.now else <ns_t> page, -1)
         return not t.killed
     if op == OP_EXIT:
         t.last_chunk = True
         t.pos = t.chunk_len
         return True
-    v = find_vma(mm, page)
     if op == OP_READ or op == OP_WRITE or op == OP_FSYNC:
-        if v == NULL or not v.flags & VM_FILE or page + n > v.end:
-            rc = MM_EFAULT
-        elif op == OP_FSYNC:
-            sync_file(m, m.files[v.file])
-        else:
-            t.accesses += n
-            if op == OP_WRITE:
-                rc = file_write(m, v, v.pgoff + page - v.start, n)
-            else:
-                rc = file_read(m, v, v.pgoff + page - v.start, n)
+        rc = do_file_op(m, t, mm, op, page, n)
         note_latency(t, LAT_SYSCALL, m.now - begin)
     elif page + n > mm.pt.npages:
         rc = MM_EFAULT
@@ -261,21 +284,23 @@ cdef bint run_wide(machine_t *m, thread_t *t, mm_t *mm) noexcept nogil:
                 mm.pt.ptes[page] = e | PTE_YOUNG | (w << 3)
                 n = rec_count(r)
                 nid = pte_node(e)
-                cost = m.nodes[t.nid].access_ns[nid]
-                m.now += <ns_t> n * cost
+                cost = m.nodes[t.nid].access_ns[nid] + <ns_t> ((n - 1) // REPEATS_PER_NS)
+                m.now += cost
                 t.accesses += n
                 if nid == t.nid:
                     t.local_hits += n
                 else:
                     t.remote_hits += n
-                    t.remote_ns += <ns_t> n * cost
+                    t.remote_ns += cost
                 m.budget -= <int64_t> n
                 i += 1
                 t.pos = i
-                if m.now >= m.deadline or m.budget <= 0:
+                if m.now >= m.deadline:
                     m.ops.preempt(m)
-                    if t.killed or m.budget <= 0:
+                    if task_over(m, t):
                         return False
+                if m.budget <= 0:
+                    return False
                 continue
         t.pos = i
         if not do_record(m, t, mm, r):
@@ -288,11 +313,28 @@ cdef bint run_wide(machine_t *m, thread_t *t, mm_t *mm) noexcept nogil:
         m.budget -= 1
         if m.p.numa_balancing and m.now >= mm.numa_next_scan:
             task_numa_work(m, t, mm)
-        if m.now >= m.deadline or m.budget <= 0:
+        if m.now >= m.deadline:
             m.ops.preempt(m)
-            if t.killed or m.budget <= 0:
+            if task_over(m, t):
                 return False
+        if m.budget <= 0:
+            return False
     return True
+
+
+cdef uint64_t chunk_writes(const thread_t *t) noexcept nogil:
+    # stores among the records already done: counted here because the access loop has no time for it
+    cdef const uint32_t *narrow = <const uint32_t *> t.chunk
+    cdef const uint64_t *wide = <const uint64_t *> t.chunk
+    cdef uint64_t i, n = 0
+    if t.wide:
+        for i in range(t.pos):
+            if rec_op(wide[i]) == OP_STORE or rec_op(wide[i]) == OP_WRITE:
+                n += rec_count(wide[i])
+    else:
+        for i in range(t.pos):
+            n += narrow[i] >> 31
+    return n
 
 
 cdef void task_main(machine_t *m, thread_t *t) noexcept nogil:
@@ -308,7 +350,7 @@ cdef void task_main(machine_t *m, thread_t *t) noexcept nogil:
             m.ops.leave(m)
             t.starving = False
             continue
-        if t.stop_at and m.now >= t.stop_at:
+        if task_over(m, t):
             break
         if t.wide:
             run_wide(m, t, mm)

@@ -3,6 +3,12 @@ from .coro cimport coro_t
 from .debug cimport mm_clz
 from .types cimport int32_t, ns_t, uint32_t, uint64_t
 
+cdef enum:
+    PLUG_REQUESTS = 32           # blk_plug_max_rq_count: then a plug is flushed
+    PLUG_FLUSH_PAGES = 32        # or when a request has become that long (BLK_PLUG_FLUSH_SIZE)
+    PLUG_PAGES = 1024
+    MAX_SEGMENTS = 127           # pages of one request (512 KiB on NVMe; virtio-blk takes 254, SATA 168)
+
 cdef enum:  # thread_kind
     THREAD_TASK = 0
     THREAD_KSWAPD = 1
@@ -91,6 +97,12 @@ ctypedef struct thread_t:
     ns_t dirty_paused_when
     uint32_t mmap_miss
     ns_t exit_at
+    bint plugged                 # swap writes of reclaim are gathered (blk_plug)
+    uint32_t *plug               # frames to write, PLUG_PAGES of them, allocated at the first plug
+    int32_t plug_count
+    int32_t plug_requests        # that they make, neighbours on the device being one
+    int32_t plug_last_pages      # of the last of those
+    uint32_t plug_last_slot
 
 
 cdef inline int latency_bucket(ns_t ns) noexcept nogil:

@@ -10,22 +10,22 @@ from libc.string cimport memset
 from .buddy cimport wmark_pages, zone_t, zone_watermark_ok
 from .clock cimport NS_PER_MS, NS_PER_SEC
 from .lruvec cimport (LRUVEC_CONGESTED, LRU_ACTIVE_ANON, LRU_ACTIVE_FILE, LRU_INACTIVE_ANON,
-                      LRU_INACTIVE_FILE, WORKINGSET_ANON, WORKINGSET_FILE)
+                      LRU_INACTIVE_FILE, LRUVEC_ACTIVATE_ANON, LRUVEC_ACTIVATE_FILE, WORKINGSET_ANON, WORKINGSET_FILE)
 from .machine cimport (EV_DIRECT_BEGIN, EV_DIRECT_END, EV_KSWAPD_SLEEP, EV_KSWAPD_WAKE, count, log_event,
-                       machine_t, mm_charge)
+                       lruvec_page_state, memstall_enter, memstall_leave, machine_t, mm_charge)
 from .node cimport (PGDAT_DIRTY, PGDAT_WRITEBACK, VMSCAN_THROTTLE_CONGESTED, VMSCAN_THROTTLE_NOPROGRESS,
                     VMSCAN_THROTTLE_WRITEBACK, node_t)
-from .psi cimport NR_MEMSTALL, NR_MEMSTALL_RUNNING, psi_change
 from .scan_count cimport can_age_anon, get_scan_count, list_is_low, prepare_scan_control, stop_rule
 from .shrink cimport scan_control_t, scan_nr_t, shrink_active_list, shrink_list
 from .slab cimport shrink_slab
+from .pageout cimport finish_plug, start_plug
 from .thread cimport LAT_DIRECT, STALL_DIRECT_RECLAIM, STALL_THROTTLE, thread_t
 from .types cimport (DEF_PRIORITY, MAX_NR_ZONES, SWAP_CLUSTER_MAX, ZONE_NORMAL, int64_t, ns_t, uint32_t,
                      uint64_t)
 from .vmstat cimport (ALLOCSTALL_DMA, KSWAPD_HIGH_WMARK_HIT_QUICKLY, KSWAPD_LOW_WMARK_HIT_QUICKLY,
                       NR_ACTIVE_FILE, NR_DIRTY, NR_FILE_PAGES, NR_INACTIVE_FILE, NR_MAPPED,
                       NR_SLAB_RECLAIMABLE, NR_WRITTEN, PAGEOUTRUN, PGSCAN_DIRECT_THROTTLE,
-                      WORKINGSET_ACTIVATE_ANON, WORKINGSET_ACTIVATE_FILE, ZONE_RECLAIM_FAILED,
+                      ZONE_RECLAIM_FAILED,
                       ZONE_RECLAIM_SUCCESS)
 from .watermark cimport WMARK_HIGH, WMARK_MIN, WMARK_PROMO
 from .writeback cimport wait_for_queue
@@ -43,24 +43,24 @@ cdef void shrink_lruvec(machine_t *m, node_t *n, scan_control_t *sc) noexcept no
     cdef int64_t reclaimed = 0, batch, nf, na
     cdef int lru
     cdef bint proportional = not sc.is_kswapd and sc.priority == DEF_PRIORITY
-    cdef bint adjusted = False
     get_scan_count(m, n, sc, nr)
     for lru in range(4):
         targets[lru] = nr[lru]
+    start_plug(m)
     while nr[LRU_INACTIVE_ANON] or nr[LRU_ACTIVE_FILE] or nr[LRU_INACTIVE_FILE]:
         for lru in range(4):
             if nr[lru]:
                 batch = min(nr[lru], SWAP_CLUSTER_MAX)
                 nr[lru] -= batch
                 reclaimed += shrink_list(m, n, lru, batch, sc)
-        if reclaimed < sc.nr_to_reclaim or proportional or adjusted:
+        if reclaimed < sc.nr_to_reclaim or proportional:
             continue
         nf = nr[LRU_INACTIVE_FILE] + nr[LRU_ACTIVE_FILE]
         na = nr[LRU_INACTIVE_ANON] + nr[LRU_ACTIVE_ANON]
         if nf == 0 or na == 0:
             break
         stop_rule(targets, nr)
-        adjusted = True
+    finish_plug(m)
     sc.nr_reclaimed += reclaimed
     if can_age_anon(m, n) and list_is_low(m, n, LRU_ACTIVE_ANON):
         shrink_active_list(m, n, LRU_ACTIVE_ANON, SWAP_CLUSTER_MAX, sc)
@@ -122,6 +122,8 @@ cdef void shrink_node(machine_t *m, node_t *n, scan_control_t *sc) noexcept nogi
     cdef int64_t before = sc.nr_reclaimed, scanned = 0
     cdef int64_t slab
     sc.nr = scan_nr_t(0, 0, 0, 0, 0, 0, 0)
+    # Also a pass that finds nothing to scan takes its time: it is what keeps a kswapd without prospects in check.
+    mm_charge(m, m.p.c_reclaim_pass)
     prepare_scan_control(m, n, sc)
     shrink_lruvec(m, n, sc)
     slab = shrink_slab(m, n.nid, sc.priority, &scanned)
@@ -148,27 +150,10 @@ cdef void shrink_node(machine_t *m, node_t *n, scan_control_t *sc) noexcept nogi
         sc.cache_trim_mode_failed = True
 
 
-cdef inline void snapshot_refaults(node_t *n) noexcept nogil:
-    n.lruvec.refaults[WORKINGSET_ANON] = n.stat[WORKINGSET_ACTIVATE_ANON]
-    n.lruvec.refaults[WORKINGSET_FILE] = n.stat[WORKINGSET_ACTIVATE_FILE]
-
-
-cdef void memstall_enter(machine_t *m) noexcept nogil:
-    cdef thread_t *t = m.curr
-    t.memstall += 1
-    if t.memstall == 1:
-        psi_change(&m.psi.cpu[m.cpu], m.now, NR_MEMSTALL, 1)
-        psi_change(&m.psi.cpu[m.cpu], m.now, NR_MEMSTALL_RUNNING, 1)
-        m.psi.cpu[m.cpu].oncpu_memstall += 1
-
-
-cdef void memstall_leave(machine_t *m) noexcept nogil:
-    cdef thread_t *t = m.curr
-    t.memstall -= 1
-    if t.memstall == 0:
-        psi_change(&m.psi.cpu[m.cpu], m.now, NR_MEMSTALL, -1)
-        psi_change(&m.psi.cpu[m.cpu], m.now, NR_MEMSTALL_RUNNING, -1)
-        m.psi.cpu[m.cpu].oncpu_memstall -= 1
+cdef inline void snapshot_refaults(machine_t *m, node_t *n) noexcept nogil:
+    cdef const int64_t *state = lruvec_page_state(m, n)
+    n.lruvec.refaults[WORKINGSET_ANON] = state[LRUVEC_ACTIVATE_ANON]
+    n.lruvec.refaults[WORKINGSET_FILE] = state[LRUVEC_ACTIVATE_FILE]
 
 
 # ---- direct reclaim -------------------------------------------------------------------------------------
@@ -200,6 +185,7 @@ cdef void throttle_direct_reclaim(machine_t *m, const zonelist_t *zl) noexcept n
 cdef int64_t do_try_to_free_pages(machine_t *m, const zonelist_t *zl, scan_control_t *sc) noexcept nogil:
     cdef int i
     cdef node_t *n
+    cdef bint full_walk = False
     while True:
         count(m, ALLOCSTALL_DMA + zl.highest_zoneidx, 1)
         sc.priority = DEF_PRIORITY
@@ -218,9 +204,13 @@ cdef int64_t do_try_to_free_pages(machine_t *m, const zonelist_t *zl, scan_contr
         for i in range(zl.nr):
             if zonelist_first_of_node(zl, i):
                 n = &m.nodes[m.zones[zl.zones[i]].nid]
-                snapshot_refaults(n)
+                snapshot_refaults(m, n)
         if sc.nr_reclaimed or m.curr.killed:
             return sc.nr_reclaimed
+        if not m.v61 and not full_walk:
+            # the first walk was one of many through the control groups; before giving up, one of all
+            full_walk = True
+            continue
         if sc.skipped_deactivate:
             sc.force_deactivate = True
             sc.skipped_deactivate = False
@@ -474,7 +464,7 @@ cdef int64_t balance_pgdat(machine_t *m, node_t *n, int *order, int highest_zone
     if boosted:
         for z in range(highest_zoneidx + 1):
             m.zones[n.first_zone + z].boost -= min(m.zones[n.first_zone + z].boost, zone_boost[z])
-    snapshot_refaults(n)
+    snapshot_refaults(m, n)
     memstall_leave(m)
     order[0] = sc.order
     return sc.nr_reclaimed

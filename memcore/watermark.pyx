@@ -37,11 +37,15 @@ cdef int64_t thp_min_free_kbytes(int64_t min_free_kbytes, int64_t zones, int64_t
 
 
 cdef void setup_zone_wmarks(int64_t *wmark, int64_t managed, int64_t lowmem_pages, int64_t min_free_kbytes,
-                            int64_t scale_factor) noexcept nogil:
+                            int64_t scale_factor, bint movable) noexcept nogil:
+    # in `movable` memory the kernel's own requests find nothing anyway, so its MIN is small
     cdef int64_t lo = (min_free_kbytes >> 2) * managed // lowmem_pages
     cdef int64_t gap = managed * scale_factor // 10000
     if lo >> 2 > gap:
         gap = lo >> 2
+    if movable:
+        lo = managed // 1024
+        lo = 32 if lo < 32 else (128 if lo > 128 else lo)
     wmark[WMARK_MIN] = lo
     wmark[WMARK_LOW] = lo + gap
     wmark[WMARK_HIGH] = lo + 2 * gap

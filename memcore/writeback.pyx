@@ -12,6 +12,7 @@ from .machine cimport (EV_DIRTY_THROTTLE, EV_WRITEBACK, count, global_free, glob
                        machine_t, mm_charge, mod_node, note_io, page_zone, wb_t)
 from .page cimport PG_DIRTY, PG_WRITEBACK, page_t
 from .rmap cimport page_mkclean
+from .slab cimport attach_buffers
 from .thread cimport STALL_DEVICE, STALL_DIRTY, STALL_FSYNC, thread_t
 from .types cimport int64_t, ns_t, pfn_t, uint64_t
 from .vmstat cimport NR_ACTIVE_FILE, NR_DIRTIED, NR_DIRTY, NR_INACTIVE_FILE, NR_WRITEBACK, PGPGOUT
@@ -26,6 +27,7 @@ cdef void account_page_dirtied(machine_t *m, filemap_t *f, pfn_t pfn) noexcept n
     cdef page_t *p = &m.frames[pfn]
     if p.flags & PG_DIRTY:
         return
+    attach_buffers(m, pfn)
     p.flags |= PG_DIRTY
     f.dirty[p.index >> 6] |= <uint64_t> 1 << (p.index & 63)
     if f.nrdirty == 0:
@@ -170,7 +172,7 @@ cdef void balance_dirty_pages(machine_t *m, int dev) noexcept nogil:
         if dirty <= freerun:
             t.nr_dirtied = 0
             t.nr_dirtied_pause = dirty_poll_interval(dirty, m.wb.thresh)
-            return
+            break
         wb.background = True
         wake_flusher(m, dev)
         limit = max(m.wb.thresh, m.wb.dirty_limit)
@@ -185,11 +187,11 @@ cdef void balance_dirty_pages(machine_t *m, int dev) noexcept nogil:
                 # too short to sleep: let it add up, but ask again soon
                 if pause > 0:
                     t.nr_dirtied_pause = t.nr_dirtied + max(16, <uint64_t> (rate / 100))
-                    return
+                    break
                 t.dirty_paused_when = m.now
                 t.nr_dirtied = 0
                 t.nr_dirtied_pause = max(16, <uint64_t> (rate / 100))
-                return
+                break
             if pause > max_pause:
                 pause = max_pause
         m.ops.sleep(m, pause, STALL_DIRTY)
@@ -245,7 +247,7 @@ cdef int64_t write_inode(machine_t *m, filemap_t *f, int64_t budget, bint backgr
             continue
         write_file_page(m, f, pfn)
         done += 1
-        mm_charge(m, m.p.c_reclaim_scan)
+        mm_charge(m, m.p.c_writeback_page)
         if done & 31 == 0:
             wait_for_queue(m, f.disk, STALL_DEVICE)
             if background and done & 1023 == 0 and not over_background(m):

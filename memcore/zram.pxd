@@ -11,7 +11,7 @@ cdef enum:                       # zram_slot_t.flags
     ZRAM_WB = 1 << 3             # on the backing device
     ZRAM_IDLE = 1 << 4           # not used since it was marked
     ZRAM_RECOMPRESSED = 1 << 5   # by the second codec
-    ZRAM_INCOMPRESSIBLE = 1 << 6 # the second codec has failed
+    ZRAM_INCOMPRESSIBLE = 1 << 6  # the second codec has failed
 
 cdef enum:                       # zram_conf_t.writeback, .recompress: which slots
     ZRAM_SELECT_IDLE = 1

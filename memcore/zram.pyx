@@ -17,9 +17,9 @@ from .content cimport CONTENT_SAME_FILLED, content_flags, content_size
 from .frames cimport zs_get_frame, zs_put_frame
 from .hostmem cimport host_free, host_zalloc
 from .machine cimport machine_t
-from .swapfile cimport SWP_USED, swap_area_t
-from .types cimport (KERNEL_6_1, KERNEL_6_12, MM_EIO, MM_ENOMEM, MM_OK, PAGE_SIZE, int64_t, ns_t, swp_t,
-                     uint16_t, uint32_t, uint64_t, uint8_t)
+from .swapfile cimport SWP_USED
+from .types cimport (KERNEL_6_1, KERNEL_6_12, MM_EIO, MM_ENOMEM, MM_OK, PAGE_SIZE, int64_t, swp_t,
+                     uint16_t, uint32_t, uint8_t)
 from .zpool cimport zhandle_t, zpool_frames_t
 from .zsmalloc cimport (zs_class_for, zs_free, zs_malloc, zs_pool_free, zs_pool_init, zs_pool_verify,
                         zs_size_of)
@@ -129,6 +129,10 @@ cdef void zram_slot_free_notify(machine_t *m, zram_t *z, swp_t slot) noexcept no
     free_slot(z, slot - z.base + 1)
 
 
+cdef inline bint over_limit(const zram_t *z) noexcept nogil:
+    return z.conf.limit_pages and <int64_t> z.pool.base.pages > z.conf.limit_pages
+
+
 cdef int zram_write(machine_t *m, zram_t *z, swp_t slot, uint32_t row) noexcept nogil:
     """Stores the page of a slot, whose content is `row`. MM_OK; MM_EIO, then what was stored before is still there."""
     cdef uint32_t at = slot - z.base + 1
@@ -150,7 +154,7 @@ cdef int zram_write(machine_t *m, zram_t *z, swp_t slot, uint32_t row) noexcept 
             return MM_EIO
         if <int64_t> z.pool.base.pages > z.stat.mem_used_max:
             z.stat.mem_used_max = <int64_t> z.pool.base.pages
-        if z.conf.limit_pages and not (z.conf.store and z.conf.backing >= 0) and <int64_t> z.pool.base.pages > z.conf.limit_pages:
+        if over_limit(z) and not (z.conf.store and z.conf.backing >= 0):
             zs_free(&z.pool, handle)
             z.stat.failed_writes += 1
             return MM_EIO
@@ -169,7 +173,7 @@ cdef int zram_write(machine_t *m, zram_t *z, swp_t slot, uint32_t row) noexcept 
     if flags & ZRAM_HUGE:
         z.stat.huge_pages += 1
         z.stat.huge_pages_since += 1
-    if z.conf.store and z.thread and <int64_t> z.pool.base.pages > z.conf.limit_pages:
+    if z.conf.store and z.thread and over_limit(z):
         m.ops.wake(m, m.threads[z.thread])
     return MM_OK
 
@@ -251,9 +255,10 @@ cdef int verify_one(machine_t *m, zram_t *z) except -1:
         length = zs_size_of(&z.pool, s.handle)
         if length != s.length:
             raise AssertionError(f"zram {z.id}: page {at} has {s.length} bytes, the pool {length}")
-    if (stored, same, huge, out, size) != (z.stat.pages_stored, z.stat.same_pages, z.stat.huge_pages, z.stat.bd_count, z.stat.compr_data_size):
-        raise AssertionError(f"zram {z.id}: stored, same, huge, written back, bytes {stored, same, huge, out, size}; "
-                             f"counted {z.stat.pages_stored, z.stat.same_pages, z.stat.huge_pages, z.stat.bd_count, z.stat.compr_data_size}")
+    found = (stored, same, huge, out, size)
+    counted = (z.stat.pages_stored, z.stat.same_pages, z.stat.huge_pages, z.stat.bd_count, z.stat.compr_data_size)
+    if found != counted:
+        raise AssertionError(f"zram {z.id}: stored, same, huge, written back, bytes {found}; counted {counted}")
     if (stored - same - out, size) != (z.pool.base.objects, z.pool.base.bytes):
         raise AssertionError(f"zram {z.id}: {stored - same - out} objects of {size} bytes; the pool has "
                              f"{z.pool.base.objects} of {z.pool.base.bytes}")

@@ -84,9 +84,9 @@ cdef void shrink_worker_61(machine_t *m, zswap_t *z) noexcept nogil:
     """Frees one frame of the pool. zsmalloc of 6.1 cannot say what lies in a frame."""
     cdef zhandle_t first = 0, last = 0
     cdef uint32_t page
-    cdef int i
+    cdef int _
     if z.is_zbud:
-        for i in range(ZBUD_RETRIES):
+        for _ in range(ZBUD_RETRIES):
             page = zbud_coldest(&z.zbud, &first, &last)
             if page == 0:
                 break
@@ -114,14 +114,14 @@ cdef void zswap_worker(machine_t *m) noexcept nogil:
 
 cdef void zswap_shrinker(machine_t *m, zswap_t *z, int priority) noexcept nogil:
     """As many entries as reclaim asks every cache for; those that swap-ins from disk speak for are left."""
-    cdef int64_t freeable = z.listed, spared = min(z.listed, z.nr_disk_swapins), n, i
+    cdef int64_t freeable = z.listed, spared = min(z.listed, z.nr_disk_swapins), n, _
     z.nr_disk_swapins -= spared
     freeable -= spared
     if freeable == 0 or z.stat.stored_pages == 0:
         return
     n = shrinker_batch(freeable * <int64_t> z.pool.pages // <int64_t> z.stat.stored_pages, priority, &z.deferred)
     count(m, SLABS_SCANNED, n)
-    for i in range(n):
+    for _ in range(n):
         if z.oldest == 0:
             break
         shrink_coldest(m, z)
@@ -188,7 +188,7 @@ cdef void zram_daemon(machine_t *m, zram_t *z) noexcept nogil:
             now = <uint32_t> (m.now // NS_PER_S)
             if now >= s.used + z.conf.idle_after:
                 s.flags |= ZRAM_IDLE
-            if z.conf.second >= 0 and not s.flags & (ZRAM_RECOMPRESSED | ZRAM_INCOMPRESSIBLE) and selected(z.conf.recompress, s):
+            if not s.flags & (ZRAM_RECOMPRESSED | ZRAM_INCOMPRESSIBLE) and selected(z.conf.recompress, s):
                 zram_recompress(m, z, at)
                 mm_charge(m, 0)
             # a page that somebody took back meanwhile is not there any more

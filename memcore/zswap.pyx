@@ -15,7 +15,7 @@ from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memset
 
 from .content cimport CONTENT_SAME_FILLED, content_flags, content_size
-from .debug cimport MM_BUG_ON, mm_host_oom
+from .debug cimport mm_host_oom
 from .frames cimport alloc_memalloc, free_frame, zs_get_frame, zs_put_frame
 from .hostmem cimport host_free, host_zalloc
 from .machine cimport count, machine_t
@@ -24,9 +24,9 @@ from .swapfile cimport SWP_USED
 from .types cimport (KERNEL_6_1, KERNEL_6_12, MM_ENOMEM, MM_ENOSPC, MM_OK, int64_t, ns_t, pfn_t, swp_t,
                      uint16_t, uint32_t, uint64_t, uint8_t)
 from .vmstat cimport NR_SLAB_UNRECLAIMABLE, ZSWPIN, ZSWPOUT
-from .zbud cimport zbud_pool_free, zbud_pool_init, zbud_pool_t
-from .zpool cimport zhandle_t, zpool_frames_t, zpool_t
-from .zsmalloc cimport zs_pool_free, zs_pool_init, zs_pool_t
+from .zbud cimport zbud_pool_free, zbud_pool_init
+from .zpool cimport zhandle_t, zpool_frames_t
+from .zsmalloc cimport zs_pool_free, zs_pool_init
 
 cdef enum:
     ENTRIES_PER_SLAB_61 = 64         # struct zswap_entry of 64 bytes

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from pymem.errors import ScenarioError
+from pymem.topology import ZONE_NAMES
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -150,7 +151,7 @@ class Historical(Scored):
                 points //= root or 1
             if facts.nice[i] > 0:
                 points *= 2
-            adj = int(facts.oom_score_adj[i]) * 17 // 1000
+            adj = min(int(facts.oom_score_adj[i] * 17 / 1000), 15)  # as /proc/PID/oom_adj: towards zero, at most 15
             out.append(max(points, 1) << adj if adj > 0 else points >> -adj)
         return np.array(out, np.float64)
 
@@ -204,10 +205,14 @@ class Custom(Scored):
 
     def points(self, facts: OomFacts) -> NDArray[np.float64]:
         """What the function says."""
-        scores = np.asarray(self.function(facts), np.float64)
+        found = self.function(facts)
+        try:
+            scores = np.asarray(found, np.float64)
+        except (TypeError, ValueError):
+            scores = np.array(np.nan)
         if scores.shape != facts.pid.shape or np.isnan(scores).any():
             raise ScenarioError(
-                f"oom_policy: the function gave {scores!r}; accepted are {len(facts.pid)} numbers, one per task"
+                f"oom_policy: the function gave {found!r}; accepted are {len(facts.pid)} numbers, one per task"
             )
         return scores
 
@@ -268,7 +273,7 @@ def oom_report(
         f" free:{free} free_pcp:{pcp} free_cma:0",
     ]
     for z in zones:
-        label = f"Node {z['node']} {('DMA', 'DMA32', 'Normal', 'Movable')[z['idx']]}"
+        label = f"Node {z['node']} {ZONE_NAMES[z['idx']]}"
         kb = {key: 4 * z[key] for key in ("free", "boost", "min", "low", "high", "present", "managed")}
         lru = dict(zip(("inactive_anon", "active_anon", "inactive_file", "active_file", "unevictable"), z["lru"],
                        strict=True))  # fmt: skip
@@ -281,7 +286,7 @@ def oom_report(
             f"lowmem_reserve[]: {' '.join(map(str, z['protection']))}",
         ]
     for z in zones:
-        label = f"Node {z['node']} {('DMA', 'DMA32', 'Normal', 'Movable')[z['idx']]}"
+        label = f"Node {z['node']} {ZONE_NAMES[z['idx']]}"
         blocks = " ".join(f"{count}*{4 << order}kB" for order, count in enumerate(z["free_area"]))
         total = sum(count << order for order, count in enumerate(z["free_area"]))
         lines.append(f"{label}: {blocks} = {4 * total}kB")

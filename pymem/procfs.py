@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-ZONE_NAMES = ("DMA", "DMA32", "Normal", "Movable")
+from pymem.topology import ZONE_NAMES
+
 LRU_NAMES = ("inactive_anon", "active_anon", "inactive_file", "active_file", "unevictable")
-SWAP_UNITS = 4  # KiB of a page
+KIB_PER_PAGE = 4
 
 # What /proc/vmstat of 6.12 shows, in its order; names that the engine does not count are left out of the output.
 _ORDER = """
@@ -30,6 +31,11 @@ numa_hint_faults numa_hint_faults_local numa_pages_migrated pgmigrate_success pg
 unevictable_pgs_culled unevictable_pgs_rescued unevictable_pgs_mlocked unevictable_pgs_munlocked swap_ra
 swap_ra_hit swpin_zero swpout_zero zswpin zswpout zswpwb
 """.split()
+# 6.1 counts demotion as events, after pgsteal_direct.
+_DEMOTED = ["pgdemote_kswapd", "pgdemote_direct"]
+_ORDER_61 = [name for name in _ORDER if name not in _DEMOTED]
+_AFTER = _ORDER_61.index("pgsteal_direct") + 1
+_ORDER_61[_AFTER:_AFTER] = _DEMOTED
 _NOT_IN_61 = ("zone_reclaim_success", "swpin_zero", "swpout_zero", "zswpwb")
 
 
@@ -37,7 +43,7 @@ def vmstat(
     events: Mapping[str, int], node_stats: Mapping[str, int], zones: Sequence[Mapping[str, Any]], *,
     thresholds: Mapping[str, int], kernel: str = "6.12",
 ) -> dict[str, int]:  # fmt: skip
-    """``/proc/vmstat`` by name, in the kernel's order; only what is simulated."""
+    """``/proc/vmstat`` by name, in the order of that kernel; only what is simulated."""
     values = dict(node_stats)
     values.update(events)
     values["nr_free_pages"] = sum(z["free"] for z in zones)
@@ -48,8 +54,8 @@ def vmstat(
         values[name] = sum(z["stat"][name] for z in zones)
     values["nr_dirty_threshold"] = thresholds["dirty"]
     values["nr_dirty_background_threshold"] = thresholds["background"]
-    left_out = _NOT_IN_61 if kernel == "6.1" else ()
-    return {name: values[name] for name in _ORDER if name in values and name not in left_out}
+    order = _ORDER if kernel != "6.1" else [name for name in _ORDER_61 if name not in _NOT_IN_61]
+    return {name: values[name] for name in order if name in values}
 
 
 def meminfo(
@@ -84,10 +90,10 @@ def meminfo(
         "Slab": slab + n["nr_slab_unreclaimable"], "SReclaimable": slab,
         "SUnreclaim": n["nr_slab_unreclaimable"],
     }  # fmt: skip
-    out = {name: value * SWAP_UNITS for name, value in pages.items()}
+    out = {name: value * KIB_PER_PAGE for name, value in pages.items()}
     out["KernelStack"] = n["nr_kernel_stack"]
-    out["PageTables"] = n["nr_page_table_pages"] * SWAP_UNITS
-    out["CommitLimit"] = (total_pages // 2 + swap["total"]) * SWAP_UNITS
+    out["PageTables"] = n["nr_page_table_pages"] * KIB_PER_PAGE
+    out["CommitLimit"] = (total_pages // 2 + swap["total"]) * KIB_PER_PAGE
     return out
 
 
@@ -111,6 +117,7 @@ def zoneinfo_text(zones: Sequence[Mapping[str, Any]]) -> str:
             f"        {name:<8} {z[name]}"
             for name in ("boost", "min", "low", "high", "promo", "spanned", "present", "managed")
         ]
+        lines.append("        cma      0")
         lines.append(f"        protection: ({', '.join(map(str, z['protection']))})")
         lines.append(f"      nr_free_pages {z['free']}")
         lines += [f"      nr_zone_{name} {count}" for name, count in zip(LRU_NAMES, z["lru"], strict=True)]

@@ -7,8 +7,8 @@ Two forms, both plain numpy arrays:
     another).  The fast form.
 ``uint64``
     bits 0-39 page, bits 40-45 operation (`Op`), bits 46-63 repeat count minus one.  A count repeats a load or
-    store on the same page, and for every other operation it is the number of pages from `page` on.  For
-    ``SLEEP`` the page field is a time in nanoseconds.
+    store on the same page (out of the caches of the CPU: four repeats take 1 ns), and for every other operation
+    it is the number of pages from `page` on.  For ``SLEEP`` the page field is a time in nanoseconds.
 
 The same layout in C is `memcore/records.pxd`.
 """

@@ -22,6 +22,19 @@ def _pages(key: str, pages: int | None, size: int | str | None) -> int:
     return count
 
 
+def _flag(key: str, value: Any) -> bool:
+    # Not every truth value: locked = "no" would be true.
+    if not isinstance(value, bool):
+        raise ScenarioError(f"{key}: {value!r}; accepted is true or false")
+    return value
+
+
+def _name(key: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise ScenarioError(f"{key}.name: {value!r}; accepted is a text")
+    return value
+
+
 def _advice(key: str, advice: str) -> Advice:
     if advice not in ADVICES:
         raise ScenarioError(f"{key}.advice: {advice!r}; accepted are {', '.join(ADVICES)}")
@@ -54,8 +67,8 @@ class Anon:
         content: Any = None,
     ) -> None:  # fmt: skip
         object.__setattr__(self, "pages", _pages("region anon", pages, size))
-        object.__setattr__(self, "name", str(name))
-        object.__setattr__(self, "locked", bool(locked))
+        object.__setattr__(self, "name", _name("region anon", name))
+        object.__setattr__(self, "locked", _flag("region anon.locked", locked))
         object.__setattr__(self, "content", content)
 
 
@@ -97,12 +110,13 @@ class File:
         writable: bool = True, offset: int = 0, executable: bool = False, advice: str = "normal",
         locked: bool = False,
     ) -> None:  # fmt: skip
+        place = f"region file {name!r}"
         if isinstance(offset, bool) or not isinstance(offset, int) or not 0 <= offset <= MAX_PAGES:
-            raise ScenarioError(f"region file {name!r}.offset: {offset!r}; accepted is a page from 0")
+            raise ScenarioError(f"{place}.offset: {offset!r}; accepted is a page from 0 to {MAX_PAGES}")
+        flags = {"shared": shared, "writable": writable, "executable": executable, "locked": locked}
         for key, value in {
-            "pages": _pages(f"region file {name!r}", pages, size), "name": str(name), "shared": bool(shared),
-            "writable": bool(writable), "offset": offset, "executable": bool(executable),
-            "advice": _advice(f"region file {name!r}", advice), "locked": bool(locked),
+            "pages": _pages(place, pages, size), "name": _name(place, name), "offset": offset,
+            "advice": _advice(place, advice), **{key: _flag(f"{place}.{key}", value) for key, value in flags.items()},
         }.items():  # fmt: skip
             object.__setattr__(self, key, value)
 
@@ -119,7 +133,7 @@ def region_from(value: Any, key: str) -> Region:
     kinds: dict[str, type[Anon] | type[File]] = {"anon": Anon, "file": File}
     rest = dict(value)
     kind = rest.pop("kind", "anon")
-    if kind not in kinds:
+    if not isinstance(kind, str) or kind not in kinds:
         raise ScenarioError(f"{key}.kind: {kind!r}; accepted are 'anon' and 'file'")
     fields = ["size", *kinds[kind].__dataclass_fields__]
     for name in rest:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import shutil
 import tempfile
@@ -51,7 +52,7 @@ class Latency:
             raise ValueError(f"percentile {p}; accepted is 0 to 100")
         if not self.count:
             return 0
-        reached = np.searchsorted(np.cumsum(self.counts), self.count * p / 100)
+        reached = np.searchsorted(np.cumsum(self.counts), max(self.count * p / 100, 1))
         return int(self.lower_ns[min(int(reached), len(self.lower_ns) - 1)])
 
 
@@ -188,7 +189,10 @@ class Result:
         return np.asarray(self.events[self.events["kind"] == self.event_kinds.index(kind)])
 
     def to_dict(self) -> dict[str, Any]:
-        """All but the time line and the events, as JSON takes it. The host's own time is left out."""
+        """All but the time line and the events, as JSON takes it. The host's own time is left out.
+
+        A score that is not finite (a task that may not be killed) becomes None, as JSON has no infinity.
+        """
         tasks = {}
         for name, task in self.tasks.items():
             latency = {
@@ -202,14 +206,15 @@ class Result:
             "name": self.name, "status": self.status, "partial": self.status == "interrupted",
             "time_ns": self.time_ns, "accesses": self.accesses, "vmstat": self.vmstat, "meminfo": self.meminfo,
             "zones": self.zones, "psi": self.psi, "tasks": tasks, "devices": self.devices, "swap": self.swap,
-            "oom_kills": [asdict(kill) for kill in self.oom_kills], "events_dropped": self.events_dropped,
+            "oom_kills": [_kill_row(kill) for kill in self.oom_kills], "events_dropped": self.events_dropped,
             "provenance": self.provenance,
         }  # fmt: skip
 
     def save(self, folder: str | Path) -> Path:
         """Write everything into a folder; all of it or nothing.
 
-        An earlier result at the place is replaced; any other folder that is not empty raises PymemError.
+        An earlier result at the place is replaced; any other folder that is not empty, and a place that cannot be
+        written, raise PymemError.
 
         Returns
         -------
@@ -219,21 +224,28 @@ class Result:
         """
         place = Path(folder)
         check_folder(place)
+        try:
+            self._replace(place.resolve())
+        except OSError as error:
+            raise PymemError(f"{place}: cannot be written: {error.strerror}") from None
+        return place
+
+    def _replace(self, place: Path) -> None:
         place.parent.mkdir(parents=True, exist_ok=True)
-        fresh = Path(tempfile.mkdtemp(prefix=f".{place.name}-", dir=place.parent))
+        work = Path(tempfile.mkdtemp(prefix=f".{place.name}-", dir=place.parent))
+        fresh, old = work / "new", work / "old"
         try:
             self._write(fresh)
-            fresh.chmod(0o755)
             if place.exists():
-                old = Path(tempfile.mkdtemp(prefix=f".{place.name}-old-", dir=place.parent))
                 os.replace(place, old)
+            try:
                 os.replace(fresh, place)
-                shutil.rmtree(old)
-            else:
-                os.replace(fresh, place)
+            except BaseException:
+                if old.exists():
+                    os.replace(old, place)
+                raise
         finally:
-            shutil.rmtree(fresh, ignore_errors=True)
-        return place
+            shutil.rmtree(work, ignore_errors=True)
 
     def _write(self, folder: Path) -> None:
         (folder / "proc" / "pressure").mkdir(parents=True)
@@ -253,8 +265,19 @@ class Result:
             (folder / "oom.txt").write_text("\n".join(kill.report for kill in self.oom_kills), encoding="utf-8")
 
 
+def _kill_row(kill: OomKill) -> dict[str, Any]:
+    row = asdict(kill)
+    row["scores"] = {name: score if math.isfinite(score) else None for name, score in kill.scores.items()}
+    return row
+
+
 def check_folder(place: Path) -> None:
     """Raise PymemError unless a result may be written to this place."""
+    above = next(parent for parent in place.absolute().parents if parent.exists())
+    if not above.is_dir():
+        raise PymemError(f"{place}: {above} is a file; accepted is a place for a folder")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise PymemError(f"{place}: no permission to write in {above}")
     if place.exists() and not place.is_dir():
         raise PymemError(f"{place}: is a file; accepted is a folder for the result")
     if place.is_dir() and any(place.iterdir()) and not (place / MARK).exists():

@@ -21,6 +21,7 @@ In TOML::
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
 KERNELS = ("6.1", "6.12")
 MAX_TASKS = 100_000
+MAX_COST = 10**9  # ns
 
 
 @dataclass(frozen=True)
@@ -87,8 +89,10 @@ class Task:
         if self.stop is not None:
             object.__setattr__(self, "stop", units.parse_time(self.stop, f"{key}.stop"))
             if self.stop_ns <= self.start_ns:
-                raise ScenarioError(f"{key}.stop: {self.stop_ns} ns is not after its start")
+                raise ScenarioError(f"{key}.stop: {self.stop_ns} ns; accepted is after its start, {self.start_ns}")
         if self.affinity is not None:
+            if not isinstance(self.affinity, (list, tuple)) or not self.affinity:
+                raise ScenarioError(f"{key}.affinity: {self.affinity!r}; accepted are one or more numbers of CPUs")
             object.__setattr__(self, "affinity", tuple(self.affinity))
         for content in (self.content, *(getattr(region, "content", None) for region in self.workload.regions)):
             try:
@@ -155,6 +159,14 @@ class Scenario:
             raise ScenarioError(f"kernel: {self.kernel!r}; accepted are {' and '.join(map(repr, KERNELS))}")
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < 1 << 64:
             raise ScenarioError(f"seed: {self.seed!r}; accepted is an integer from 0 to 2^64 - 1")
+        if not isinstance(self.name, str):
+            raise ScenarioError(f"name: {self.name!r}; accepted is a text")
+        for key, kind, accepted in (
+            ("tasks", Sequence, "a sequence of pymem.Task objects"), ("vm", Mapping, "a mapping of tunables by name"),
+            ("costs", Mapping, "a mapping of times by name"),
+        ):  # fmt: skip
+            if not isinstance(getattr(self, key), kind) or isinstance(getattr(self, key), str):
+                raise ScenarioError(f"{key}: {getattr(self, key)!r}; accepted is {accepted}")
         object.__setattr__(self, "tasks", tuple(self.tasks))
         if not 1 <= len(self.tasks) <= MAX_TASKS:
             raise ScenarioError(f"tasks: {len(self.tasks)}; accepted are 1 to {MAX_TASKS}")
@@ -167,15 +179,16 @@ class Scenario:
                 raise ScenarioError(f"tasks.name: {task.name!r} twice; names must differ")
             seen.add(task.name)
             for cpu in task.affinity or ():
-                if not isinstance(cpu, int) or not 0 <= cpu < cpus:
+                if isinstance(cpu, bool) or not isinstance(cpu, int) or not 0 <= cpu < cpus:
                     raise ScenarioError(f"task {task.name!r}.affinity: CPU {cpu!r}; accepted is 0 to {cpus - 1}")
         object.__setattr__(self, "sample_interval", units.parse_time(self.sample_interval, "sample_interval"))
         if self.time_limit is not None:
             object.__setattr__(self, "time_limit", units.parse_time(self.time_limit, "time_limit"))
-        tunables.resolve(self.vm, self.kernel)
+        managed = sum(zone.managed for zones in self.machine.layout() for zone in zones)
+        tunables.engine_params(tunables.resolve(self.vm, self.kernel), self.kernel, managed)
         self.cost_ns()
         self.policy()
-        self._check_fit()
+        self._check_fit(managed)
 
     def policy(self) -> oom.Policy:
         """The OOM policy object."""
@@ -186,54 +199,60 @@ class Scenario:
         known = {name.removeprefix("c_"): name for name in tunables.COSTS}
         out = {name: cost.default for name, cost in tunables.COSTS.items()}
         for name, value in self.costs.items():
-            if name.removeprefix("c_") not in known:
+            short = str(name).removeprefix("c_")
+            if short not in known:
                 raise ScenarioError(f"costs.{name}: unknown; accepted are {', '.join(sorted(known))}")
-            out[known[name.removeprefix("c_")]] = units.parse_time(value, f"costs.{name}")
+            ns = units.parse_time(value, f"costs.{name}")
+            least = 1 if short.startswith("sched_") else 0  # a quantum of nothing would never let time pass
+            if not least <= ns <= MAX_COST:
+                raise ScenarioError(f"costs.{name}: {value!r}; accepted is {least}ns to 1s")
+            out[known[short]] = ns
         return out
 
-    def _check_fit(self) -> None:
-        """Refuse memory locked at the start that can never fit."""
-        managed = sum(zone.managed for zones in self.machine.layout() for zone in zones)
+    def _check_fit(self, managed: int) -> None:
+        """Refuse memory locked at the start that can never fit into so many pages."""
         locked = sum(r.pages for task in self.tasks for r in task.workload.regions if r.locked)
         if locked > managed:
             raise ScenarioError(
-                f"tasks: {locked} pages are locked in memory, the machine has {managed}; this can never fit"
+                f"tasks: {locked} pages are locked in memory and can never fit; accepted is up to the {managed} pages "
+                "of the machine"
             )
 
     def with_settings(self, settings: Mapping[str, Any]) -> Scenario:
         """A copy with other settings, by dotted names: ``vm.swappiness``, ``machine.memory``, ``seed``, ...
 
-        Values may be strings, as on the command line.
+        Values may be strings, as on the command line.  All are set before any is checked against the others.
         """
-        changed = self
+        tables = {"vm": dict(self.vm), "costs": dict(self.costs)}
+        machine: dict[str, Any] = {}
+        others: dict[str, Any] = {}
         for key, value in settings.items():
             head, _, rest = key.partition(".")
-            if head == "vm" and rest:
-                changed = replace(changed, vm={**changed.vm, rest: value})
-            elif head == "costs" and rest:
-                changed = replace(changed, costs={**changed.costs, rest: value})
-            elif key in ("memory", "machine.memory", "cpus", "machine.cpus"):
-                name = key.removeprefix("machine.")
-                number = _integer(key, value) if name == "cpus" else value
-                machine = replace(changed.machine, **{name: number})  # type: ignore[arg-type]
-                changed = replace(changed, machine=machine)
-            elif key == "seed":
-                changed = replace(changed, seed=_integer(key, value))
-            elif key in ("kernel", "sample_interval", "time_limit", "oom_policy", "name"):
-                changed = replace(changed, **{key: value})
+            name = key.removeprefix("machine.")
+            if head in tables and rest:
+                tables[head].pop(rest, None)  # the last of several spellings counts
+                tables[head][rest] = value
+            elif name in ("memory", "cpus"):
+                if self.machine.nodes:
+                    raise ScenarioError(f"{key}: the machine has nodes of its own; accepted is a change of the nodes")
+                machine[name] = _integer(key, value) if name == "cpus" else value
+            elif key in ("seed", "kernel", "sample_interval", "time_limit", "oom_policy", "name"):
+                others[key] = _integer(key, value) if key == "seed" else value
             else:
                 raise ScenarioError(
                     f"{key}: unknown setting; accepted are vm.NAME, costs.NAME, machine.memory, machine.cpus, seed, "
-                    "kernel, sample_interval, time_limit, oom_policy"
+                    "kernel, sample_interval, time_limit, oom_policy, name"
                 )
-        return changed
+        others.update(tables, machine=replace(self.machine, **machine))
+        return replace(self, **others)
 
 
 def _integer(key: str, value: Any) -> int:
-    try:
+    if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,30}", value.strip()):
         return int(value)
-    except (TypeError, ValueError):
-        raise ScenarioError(f"{key}: {value!r}; accepted is an integer") from None
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ScenarioError(f"{key}: {value!r}; accepted is an integer")
+    return value
 
 
 def _tasks_from(value: Any, base: Path) -> list[Task]:
@@ -292,12 +311,10 @@ def load(path: str | Path, read: Callable[[Path], bytes] = Path.read_bytes) -> S
         document = tomllib.loads(read(path).decode("utf-8"))
     except OSError as error:
         raise ScenarioError(f"{path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ScenarioError(f"{path}: not a TOML file ({error})") from None
     try:
         scenario = scenario_from(document, path.parent)
-    except TypeError as error:
-        raise ScenarioError(f"{path}: {error}") from None
     except PymemError as error:
         raise type(error)(f"{path}: {error}") from None
     return scenario if scenario.name else replace(scenario, name=path.stem)

@@ -21,8 +21,8 @@ from pymem.errors import ScenarioError, SimulationError
 from pymem.provenance import provenance
 from pymem.regions import Anon
 from pymem.result import Latency, OomKill, Result, TaskResult, Timeline, bucket_edges
-from pymem.topology import SELECTIONS, ZONE_NAMES
-from pymem.units import parse_time
+from pymem.topology import FILESYSTEMS, SELECTIONS, ZONE_NAMES
+from pymem.units import parse_pages, parse_time
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -71,7 +71,11 @@ def build(scenario: Scenario) -> tuple[door.Engine, dict[int, Task]]:
     total = sum(zone.managed for zones in layout for zone in zones)
     params = dict(tunables.engine_params(tunables.resolve(scenario.vm, scenario.kernel), scenario.kernel, total))
     params.update(scenario.cost_ns())
-    params.update(machine.slab(), thread_stack_pages=THREAD_STACK_PAGES)
+    params.update(
+        machine.slab(), thread_stack_pages=THREAD_STACK_PAGES,
+        ramfs_pages=parse_pages(machine.boot.ramfs, "machine.boot.ramfs"),
+        buffer_heads=int(FILESYSTEMS[machine.filesystem]),
+    )  # fmt: skip
     nodes, cpu_nodes = _nodes(scenario, layout)
     files: dict[str, int] = {}
     for task in scenario.tasks:
@@ -199,6 +203,7 @@ def _nodes(scenario: Scenario, layout: list[list[Any]]) -> tuple[list[dict[str, 
                 {
                     "idx": ZONE_NAMES.index(z.name), "start_pfn": z.start_pfn, "spanned": z.spanned,
                     "present": z.present, "managed": z.managed, "free": z.free,
+                    "percpu": z.percpu, "watermarks": z.watermarks, "protection": z.protection,
                 }
                 for z in zones
             ],

@@ -6,6 +6,7 @@ devices), NORMAL above.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -14,11 +15,16 @@ from pymem.codecs import get as get_codec
 from pymem.errors import ScenarioError
 from pymem.units import PAGE_SIZE, parse_bytes, parse_pages, parse_time
 
+#: Keys that a zone in TOML must have.
+ZONE_NEEDS = ("name", "start_pfn", "spanned", "present", "managed", "free")
 ZONE_NAMES = ("DMA", "DMA32", "Normal", "Movable")
 MIN_MEMORY = 4096  # pages (16 MiB): below, the boot reserves alone would not fit
 MAX_MEMORY = 1 << 31  # pages: 8 TiB
+MAX_PFN = 1 << 40
 MAX_SLOTS = (1 << 32) - 2
+MAX_LATENCY = 3600 * 10**9  # ns
 MAX_NODES, MAX_CPUS = 64, 256
+LOCAL_DISTANCE = 10  # of the firmware's table: 255 would mean unreachable
 
 _DMA_END, _HOLE, _HOLE_END = 4096, 3 << 18, 4 << 18  # page frame numbers
 _DMA_RESERVED = 156  # pages of the first MiB and of the memory map: 3840 of 3998 are managed on a PC
@@ -49,13 +55,18 @@ class Disk:
     rotational: bool | None = None
 
     def __post_init__(self) -> None:
-        if self.kind not in DISK_KINDS:
+        if not isinstance(self.kind, str) or self.kind not in DISK_KINDS:
             raise ScenarioError(f"disk.kind: {self.kind!r}; accepted are {', '.join(sorted(DISK_KINDS))}")
-        depth = self.queue_depth
-        if depth is not None and (not isinstance(depth, int) or not 1 <= depth <= 65536):
-            raise ScenarioError(f"disk.queue_depth: {depth!r}; accepted is 1 to 65536")
-        if self.figures()["bandwidth"] < PAGE_SIZE:
+        if self.queue_depth is not None:
+            _integer(self.queue_depth, "disk.queue_depth", 1, 65536)
+        if self.rotational is not None and not isinstance(self.rotational, bool):
+            raise ScenarioError(f"disk.rotational: {self.rotational!r}; accepted is true or false")
+        figures = self.figures()
+        if figures["bandwidth"] < PAGE_SIZE:
             raise ScenarioError(f"disk.bandwidth: {self.bandwidth!r}; accepted is at least {PAGE_SIZE} bytes/s")
+        for name in ("read", "write"):
+            if figures[f"{name}_ns"] > MAX_LATENCY:
+                raise ScenarioError(f"disk.{name}: {getattr(self, name)!r}; accepted is up to 1h")
 
     def figures(self) -> dict[str, Any]:
         """What the engine wants to know: ns, requests, bytes/s."""
@@ -77,6 +88,10 @@ DISK_KINDS: dict[str, tuple[int, int, int, int, bool]] = {
     "nvme": (80_000, 25_000, 64, 2_000_000_000, False),
     "ramdisk": (1_000, 1_000, 64, 10_000_000_000, False),
 }
+
+
+#: Whether the pages of a file system have buffer heads.
+FILESYSTEMS = {"ext4": True, "ext2": True, "xfs": False, "btrfs": False}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,8 +176,7 @@ class SwapDevice:
 
     def __init__(self, size: int | str, kind: str = "nvme", priority: int | None = None, **figures: Any) -> None:
         compressed = kind in COMPRESSED_KINDS
-        kinds = fields(Compression) if compressed else fields(Disk)
-        _known(figures, [f.name for f in kinds if f.name != "kind"], "machine.swap")
+        _known(figures, _names(Compression if compressed else Disk), "machine.swap")
         object.__setattr__(self, "size", size)
         object.__setattr__(self, "kind", kind)
         object.__setattr__(self, "compression", Compression(**figures) if compressed else None)
@@ -170,8 +184,8 @@ class SwapDevice:
         object.__setattr__(self, "priority", priority)
         if not 2 <= self.slots <= MAX_SLOTS:
             raise ScenarioError(f"machine.swap.size: {size!r} is {self.slots} slots; accepted is 2 to {MAX_SLOTS}")
-        if priority is not None and (not isinstance(priority, int) or not -1 <= priority <= 32767):
-            raise ScenarioError(f"machine.swap.priority: {priority!r}; accepted is -1 to 32767")
+        if priority is not None:
+            _integer(priority, "machine.swap.priority", -1, 32767)
         if kind == "store" and self.compression is not None:
             if self.compression.recompress is not None:
                 raise ScenarioError("machine.swap.recompress: a store has one codec; leave it out")
@@ -192,7 +206,22 @@ class SwapDevice:
 
 @dataclass(frozen=True)
 class Zone:
-    """One zone in pages, as ``/proc/zoneinfo`` has it; `free` is what is not in use when the run begins."""
+    """One zone in pages, as ``/proc/zoneinfo`` has it.
+
+    Parameters
+    ----------
+    name : {"DMA", "DMA32", "Normal", "Movable"}
+    start_pfn, spanned, present, managed : int
+    free : int
+        What is not in use when the run begins.
+    percpu : int
+        Further free pages, in per-CPU lists: a machine that has run for a while has some hundred.
+    watermarks : (min, low, high), optional
+    protection : sequence of int, optional
+        Read off a running kernel.  A kernel computes both at boot, before it gives back the memory of its
+        initialisation, so they differ a little from what the tunables would give now; the tunables have no effect
+        on what is given here.  (The protection is computed again when somebody reads ``lowmem_reserve_ratio``.)
+    """
 
     name: str
     start_pfn: int
@@ -200,25 +229,62 @@ class Zone:
     present: int
     managed: int
     free: int
+    percpu: int = 0
+    watermarks: tuple[int, int, int] | None = None
+    protection: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.name not in ZONE_NAMES:
             raise ScenarioError(f"zone.name: {self.name!r}; accepted are {', '.join(ZONE_NAMES)}")
+        for name in ("start_pfn", "spanned", "present", "managed", "free"):
+            _integer(getattr(self, name), f"zone {self.name}.{name}", 0, MAX_PFN)
         if not 0 <= self.free <= self.managed <= self.present <= self.spanned:
             raise ScenarioError(
                 f"zone {self.name}: free {self.free}, managed {self.managed}, present {self.present}, spanned "
                 f"{self.spanned}; accepted is free <= managed <= present <= spanned"
             )
+        key = f"zone {self.name}"
+        _integer(self.percpu, f"{key}.percpu", 0, self.managed - self.free)
+        for name in ("watermarks", "protection"):
+            pages = getattr(self, name)
+            if pages is not None:
+                if not isinstance(pages, (list, tuple)):
+                    raise ScenarioError(f"{key}.{name}: {pages!r}; accepted are numbers of pages")
+                for number in pages:
+                    _integer(number, f"{key}.{name}", 0, MAX_PFN)
+                object.__setattr__(self, name, tuple(pages))
+        if self.watermarks is not None and (len(self.watermarks) != 3 or sorted(self.watermarks) != [*self.watermarks]):
+            raise ScenarioError(f"{key}.watermarks: {self.watermarks!r}; accepted is min <= low <= high")
 
 
 @dataclass(frozen=True)
 class Node:
-    """A NUMA node: `memory` bytes split into zones by address, or `zones` as given; `cpus` may be 0."""
+    """A NUMA node.
+
+    Parameters
+    ----------
+    memory : int or str
+        Bytes, split into zones by address; 0: a node of CPUs only.
+    cpus : int
+        0: a node of memory only.
+    zones : sequence of Zone
+        Instead of `memory`: zones as given, at most one of each name.
+    access : int or str
+        Time of an access from a CPU of the same node.
+    """
 
     memory: int | str = 0
     cpus: int = 1
     zones: tuple[Zone, ...] = ()
     access: int | str = "90ns"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "zones", _all_of(Zone, self.zones, "machine.nodes.zones"))
+        names = [zone.name for zone in self.zones]
+        if len(set(names)) != len(names):
+            raise ScenarioError(f"machine.nodes.zones: {', '.join(names)}; accepted is one zone of each name")
+        if parse_time(self.access, "machine.nodes.access") > MAX_LATENCY:
+            raise ScenarioError(f"machine.nodes.access: {self.access!r}; accepted is up to 1h")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -232,12 +298,15 @@ class Boot:
     slab_reclaimable, slab_freeable, slab_unreclaimable : int or str, optional
         Slab that no shrinker can free although it is called reclaimable, slab that shrinkers free (dentries and
         inodes), and the rest.
+    ramfs : int or str
+        Part of `kernel`: files of an initial RAM disk, which count as page cache (``Cached``) and never leave memory.
     """
 
     kernel: int | str | None = None
     slab_reclaimable: int | str | None = None
     slab_freeable: int | str | None = None
     slab_unreclaimable: int | str | None = None
+    ramfs: int | str = 0
 
 
 @dataclass(frozen=True)
@@ -252,6 +321,8 @@ class Machine:
     swap : sequence of SwapDevice
     disk : Disk
         What files lie on.
+    filesystem : {"ext4", "ext2", "xfs", "btrfs"}
+        The ext ones keep a buffer head (104 bytes of slab) for every page that was written.
     nodes : sequence of Node
         NUMA nodes; empty: one node with `memory` and `cpus`.
     distances : sequence of sequences of int
@@ -264,29 +335,45 @@ class Machine:
     cpus: int = 2
     swap: tuple[SwapDevice, ...] = ()
     disk: Disk = field(default_factory=Disk)
+    filesystem: str = "ext4"
     nodes: tuple[Node, ...] = ()
     distances: tuple[tuple[int, ...], ...] = ()
     boot: Boot = field(default_factory=Boot)
 
     def __post_init__(self) -> None:
-        for name in ("swap", "nodes"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
-        for item in self.swap:
-            if not isinstance(item, SwapDevice):
-                raise ScenarioError(f"machine.swap: {item!r}; accepted are SwapDevice objects")
+        object.__setattr__(self, "swap", _all_of(SwapDevice, self.swap, "machine.swap"))
+        object.__setattr__(self, "nodes", _all_of(Node, self.nodes, "machine.nodes"))
+        for name, cls in (("disk", Disk), ("boot", Boot)):
+            if not isinstance(getattr(self, name), cls):
+                raise ScenarioError(f"machine.{name}: {getattr(self, name)!r}; accepted is a pymem.{cls.__name__}")
+        if self.filesystem not in FILESYSTEMS:
+            raise ScenarioError(f"machine.filesystem: {self.filesystem!r}; accepted are {', '.join(FILESYSTEMS)}")
         if sum(device.slots for device in self.swap) > MAX_SLOTS:
             raise ScenarioError(f"machine.swap: more than {MAX_SLOTS} slots (16 TiB) together")
         if len(self.swap) > 32:
             raise ScenarioError(f"machine.swap: {len(self.swap)} areas; accepted are up to 32")
-        cpus = [node.cpus for node in self.all_nodes]
-        if any(isinstance(c, bool) or not isinstance(c, int) or c < 0 for c in cpus) or not 1 <= sum(cpus) <= MAX_CPUS:
-            raise ScenarioError(f"machine.cpus: {self.cpus!r}; accepted is 1 to {MAX_CPUS} in all")
+        for number, node in enumerate(self.all_nodes):
+            _integer(node.cpus, f"machine.nodes[{number}].cpus" if self.nodes else "machine.cpus", 0, MAX_CPUS)
+        cpus = sum(node.cpus for node in self.all_nodes)
+        if not 1 <= cpus <= MAX_CPUS:
+            raise ScenarioError(f"machine.cpus: {cpus} in all; accepted is 1 to {MAX_CPUS}")
         if len(self.nodes) > MAX_NODES:
             raise ScenarioError(f"machine.nodes: {len(self.nodes)}; accepted are up to {MAX_NODES}")
-        n = len(self.all_nodes)
-        if self.distances and [len(row) for row in self.distances] != [n] * n:
-            raise ScenarioError(f"machine.distances: accepted are {n} rows of {n} numbers")
+        self._check_distances(len(self.all_nodes))
         self.layout()
+
+    def _check_distances(self, n: int) -> None:
+        accepted = f"{n} rows of {n} numbers from {LOCAL_DISTANCE} to 254"
+        rows = self.distances
+        if not isinstance(rows, (list, tuple)) or not all(isinstance(row, (list, tuple)) for row in rows):
+            raise ScenarioError(f"machine.distances: {rows!r}; accepted are {accepted}")
+        if rows and [len(row) for row in rows] != [n] * n:
+            found = f"{len(rows)} rows of {[len(row) for row in rows]}"
+            raise ScenarioError(f"machine.distances: {found}; accepted are {accepted}")
+        for i, row in enumerate(rows):
+            for distance in row:
+                _integer(distance, f"machine.distances[{i}]", LOCAL_DISTANCE, 254)
+        object.__setattr__(self, "distances", tuple(map(tuple, rows)))
 
     @property
     def all_nodes(self) -> tuple[Node, ...]:
@@ -306,18 +393,32 @@ class Machine:
                 raise ScenarioError(f"{key}: {node.memory!r}; accepted is 16MiB to 8TiB")
             zones, pfn = _split(pages, pfn)
             out.append(zones)
-        if not any(node.zones for node in self.all_nodes):
-            out[0] = self._boot(out[0], sum(zone.managed for zones in out for zone in zones))
+        if not any(out):
+            raise ScenarioError("machine.memory: no node has any; accepted is 16MiB to 8TiB in at least one")
+        if any(node.zones for node in self.all_nodes):
+            held = sum(zone.managed - zone.free for zones in out for zone in zones)
+            if sum(self.slab().values()) > held:
+                raise ScenarioError(
+                    f"machine.boot: slab of {sum(self.slab().values())} pages; accepted is up to the {held} pages that "
+                    "the zones say are not free"
+                )
+        else:
+            first = next(i for i, zones in enumerate(out) if zones)
+            out[first] = self._boot(out[first], sum(zone.managed for zones in out for zone in zones))
         return out
 
     def slab(self) -> dict[str, int]:
         """Pages of slab in use when the run begins, by the names of `Boot`."""
-        total = sum(zone.managed for zones in self._unbooted() for zone in zones)
+        zones = [zone for zones in self._unbooted() for zone in zones]
+        total = sum(zone.managed for zone in zones)
+        most = 65536
+        if any(node.zones for node in self.all_nodes):  # what the kernel holds is given too, and slab is part of it
+            most = sum(zone.managed - zone.free for zone in zones) // 4
         typical = {"slab_reclaimable": total // 128, "slab_freeable": total // 256, "slab_unreclaimable": total // 64}
         out = {}
         for name, pages in typical.items():
             given = getattr(self.boot, name)
-            out[name] = min(pages, 65536) if given is None else parse_pages(given, f"machine.boot.{name}")
+            out[name] = min(pages, most) if given is None else parse_pages(given, f"machine.boot.{name}")
         return out
 
     def _unbooted(self) -> list[list[Zone]]:
@@ -328,7 +429,7 @@ class Machine:
         return out
 
     def _boot(self, zones: list[Zone], total: int) -> list[Zone]:
-        """Node 0 with the kernel's own memory taken from its largest zone."""
+        """The first node that has memory, with the kernel's own taken from its largest zone."""
         given = self.boot.kernel
         kernel = min(total // 32, 16384) if given is None else parse_pages(given, "machine.boot.kernel")
         held = kernel + sum(self.slab().values())
@@ -362,49 +463,73 @@ def _split(pages: int, pfn: int) -> tuple[list[Zone], int]:
     return zones, pfn
 
 
+def _integer(value: Any, key: str, low: int, high: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise ScenarioError(f"{key}: {value!r}; accepted is {low} to {high}")
+
+
+def _all_of(cls: type, values: Any, key: str) -> tuple[Any, ...]:
+    """The values as a tuple, when they are objects of `cls`."""
+    if not isinstance(values, (list, tuple)):
+        raise ScenarioError(f"{key}: {values!r}; accepted is a sequence of {cls.__name__} objects")
+    for item in values:
+        if not isinstance(item, cls):
+            raise ScenarioError(f"{key}: {item!r}; accepted are {cls.__name__} objects")
+    return tuple(values)
+
+
 def _known(found: dict[str, Any], accepted: list[str], key: str) -> None:
     for name in found:
         if name not in accepted:
             raise ScenarioError(f"{key}.{name}: unknown key; accepted are {', '.join(accepted)}")
 
 
-def _table(cls: type, value: Any, key: str, extra: tuple[str, ...] = ()) -> dict[str, Any]:
-    """The table itself, when all its keys are fields of `cls` (or `extra`)."""
+def _names(cls: type) -> list[str]:
+    return [f.name for f in fields(cls)]
+
+
+def _table(value: Any, key: str, accepted: list[str]) -> dict[str, Any]:
+    """A copy of the table, when it has accepted keys only."""
     if not isinstance(value, dict):
         raise ScenarioError(f"{key}: {value!r}; accepted is a table")
-    _known(value, [*(f.name for f in fields(cls)), *extra], key)
-    return value
+    _known(value, accepted, key)
+    return dict(value)
+
+
+def _tables(value: Any, key: str, accepted: list[str], needed: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """The tables of an array, each checked by `_table` and for the keys it must have."""
+    if not isinstance(value, list):
+        raise ScenarioError(f"{key}: {value!r}; accepted is an array of tables")
+    tables = [_table(item, f"{key}[{number}]", accepted) for number, item in enumerate(value)]
+    for number, table in enumerate(tables):
+        for name in needed:
+            if name not in table:
+                raise ScenarioError(f"{key}[{number}].{name}: missing")
+    return tables
 
 
 def machine_from(value: Any, key: str = "machine") -> Machine:
     """The machine of a TOML table; ScenarioError names an unknown key or a value that is not accepted."""
-    table = dict(_table(Machine, value, key))
-    swaps = table.get("swap", [])
-    if not isinstance(swaps, list):
-        raise ScenarioError(f"{key}.swap: {swaps!r}; accepted is an array of tables")
-    figures = tuple(f.name for cls in (Disk, Compression) for f in fields(cls))
+    table = _table(value, key, _names(Machine))
+    accepted = ["size", "priority", *_names(Disk), *_names(Compression)]
+    entries = _tables(table.pop("swap", []), f"{key}.swap", accepted, ["size"])
     table["swap"] = []
-    for number, item in enumerate(swaps):
-        entry = _table(SwapDevice, item, f"{key}.swap[{number}]", figures)
-        if "size" not in entry:
-            raise ScenarioError(f"{key}.swap[{number}].size: missing")
+    for number, entry in enumerate(entries):
         if "backing" in entry:
-            backing = _table(Disk, entry["backing"], f"{key}.swap[{number}].backing")
+            backing = _table(entry["backing"], f"{key}.swap[{number}].backing", _names(Disk))
             entry = {**entry, "backing": Disk(**backing)}
         table["swap"].append(SwapDevice(**entry))
     if "disk" in table:
-        table["disk"] = Disk(**_table(Disk, table["disk"], f"{key}.disk"))
+        table["disk"] = Disk(**_table(table["disk"], f"{key}.disk", _names(Disk)))
     if "boot" in table:
-        table["boot"] = Boot(**_table(Boot, table["boot"], f"{key}.boot"))
-    nodes = []
-    for number, item in enumerate(table.get("nodes", [])):
-        entry = dict(_table(Node, item, f"{key}.nodes[{number}]"))
-        entry["zones"] = tuple(
-            Zone(**_table(Zone, zone, f"{key}.nodes[{number}].zones[{k}]"))
-            for k, zone in enumerate(entry.get("zones", []))
-        )
-        nodes.append(Node(**entry))
-    table["nodes"] = nodes
-    if "distances" in table:
-        table["distances"] = tuple(tuple(row) for row in table["distances"])
+        table["boot"] = Boot(**_table(table["boot"], f"{key}.boot", _names(Boot)))
+    table["nodes"] = _nodes_from(table.get("nodes", []), f"{key}.nodes")
     return Machine(**table)
+
+
+def _nodes_from(value: Any, key: str) -> list[Node]:
+    nodes = []
+    for number, entry in enumerate(_tables(value, key, _names(Node))):
+        zones = _tables(entry.pop("zones", []), f"{key}[{number}].zones", _names(Zone), ZONE_NEEDS)
+        nodes.append(Node(**entry, zones=tuple(Zone(**zone) for zone in zones)))
+    return nodes

@@ -223,6 +223,15 @@ def canonical(name: str) -> str:
     raise TunableError(f"vm.{bare}: unknown tunable; {hint}")
 
 
+def _size(text: str, unit: int) -> int | None:
+    """A size such as ``"64MiB"`` in units of so many bytes; None unless it is a whole number of them."""
+    try:
+        whole, rest = divmod(units.parse_bytes(text), unit)
+    except UnitError:
+        return None
+    return None if rest else whole
+
+
 def parse(tunable: Tunable, value: object) -> int:
     """The number that a value stands for; TunableError unless it is one and within bounds."""
     number: int | None = None
@@ -236,13 +245,10 @@ def parse(tunable: Tunable, value: object) -> int:
         text = chosen.group(1) if chosen else text
         if text.lower() in tunable.words:
             number = tunable.words[text.lower()]
-        elif re.fullmatch(r"-?[0-9][0-9_]*", text):
+        elif re.fullmatch(r"-?(?:[0-9]_?){0,29}[0-9]", text):
             number = int(text)
         elif tunable.unit in ("bytes", "KiB"):
-            try:
-                number = units.parse_bytes(text) // (1024 if tunable.unit == "KiB" else 1)
-            except UnitError:
-                number = None
+            number = _size(text, 1024 if tunable.unit == "KiB" else 1)
     if number is None:
         raise TunableError(f"vm.{tunable.name}: {value!r} is not understood; accepted is {tunable.accepted}")
     if not tunable.minimum <= number <= tunable.maximum:
@@ -257,6 +263,8 @@ def parse(tunable: Tunable, value: object) -> int:
 def _flat(values: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
     # TOML turns `swap.vma_ra_enabled = 1` into a table in a table
     for name, value in values.items():
+        if not isinstance(name, str):
+            raise TunableError(f"vm: the name {name!r} is no text; accepted are names such as 'swappiness'")
         if isinstance(value, Mapping):
             yield from _flat(value, f"{prefix}{name}.")
         else:
@@ -438,8 +446,8 @@ _COSTS = [
     Cost("c_anon_fault", 1000, "write fault on untouched anonymous memory, page zeroed",
          f"{_MEASURED}: median 1.0 us on Linux 6.6, 1.7 us in a VM"),
     Cost("c_cow_fault", 1500, "write fault that copies a page", f"{_MEASURED}: 2.8 us in a VM"),
-    Cost("c_file_minor_fault", 1500, "fault on a cached file page, with its neighbours mapped",
-         f"{_MEASURED}: 0.3 to 5 us per 16 pages"),
+    Cost("c_file_minor_fault", 1500, "fault on a cached file page", f"{_MEASURED}: 0.3 to 5 us with its neighbours"),
+    Cost("c_map_page", 200, "a neighbour is mapped with it (fault-around)", f"{_MEASURED}: 3 us for 16"),
     Cost("c_wp_reuse", 500, "write-protect fault that keeps the page", f"{_MEASURED}: 0.8 us in a VM"),
     Cost("c_major_fault", 3000, "software part of a fault that waits for a device", "rule of thumb: 2 to 5 us"),
     Cost("c_fork_pte", 100, "fork, per page present", f"{_MEASURED}: 0.15 to 0.2 us in a VM"),
@@ -449,6 +457,11 @@ _COSTS = [
     Cost("c_reclaim_unmap", 1000, "reclaim unmaps a page", _ESTIMATE),
     Cost("c_tlb_flush", 1000, "TLB shootdown of a batch of 32 pages", "rule of thumb, and 1.6 us measured in a VM"),
     Cost("c_tlb_flush_cpu", 200, "the same, per further CPU", "rule of thumb"),
+    Cost("c_reclaim_pass", 10_000, "reclaim looks at a node once: counts, drained batches, every shrinker asked",
+         _ESTIMATE),
+    Cost("c_writeback_page", 1500, "the flusher writes a page: cleaned in every page table, submitted",
+         "derived: a flusher fills 2 to 3 GB/s of disk per core"),
+    Cost("c_page_cache_add", 700, "a file page enters the page cache", "derived: write() of new pages at 2 to 3 GB/s"),
     Cost("c_slab_object", 200, "reclaim of a slab object", _ESTIMATE),
     Cost("c_context_switch", 2000, "context switch", f"{_ESTIMATE}: 2 to 5 us"),
     Cost("c_wakeup", 2000, "waking kswapd", f"{_ESTIMATE}: 2 to 5 us"),
@@ -457,8 +470,8 @@ _COSTS = [
     Cost("c_migrate", 3000, "moving a page to another node", _ESTIMATE),
     Cost("c_hint_fault", 700, "fault of NUMA balancing", _ESTIMATE),
     Cost("c_exit", 100_000, "exit of a task, without its pages", _ESTIMATE),
-    Cost("c_compress", 4000, "compressing a page; given, it replaces what the codec says", "measured: lz4, 3 to 12 us"),
-    Cost("c_decompress", 1000, "decompressing a page; given, it replaces what the codec says", "measured: lz4, 1 to 2 us"),
+    Cost("c_compress", 4000, "compressing a page, instead of what the codec says", "measured: lz4, 3 to 12 us"),
+    Cost("c_decompress", 1000, "decompressing a page, instead of what the codec says", "measured: lz4, 1 to 2 us"),
     Cost("c_same_filled", 150, "finding out that a page holds one repeated word", _ESTIMATE),
     Cost("sched_quantum", 100_000, "how far the clocks of CPUs may drift apart: accuracy against speed", "chosen"),
     Cost("sched_slice", 3_000_000, "run time before another runnable task gets the CPU", "kernel: base slice"),

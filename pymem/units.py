@@ -11,16 +11,20 @@ import re
 from pymem.errors import UnitError
 
 PAGE_SIZE = 4096
+MAX_BYTES = (1 << 63) - 1
+MAX_TIME = 1 << 62  # ns: 146 years
 
-_NUMBER = re.compile(r"\s*([0-9][0-9_]*(?:\.[0-9]+)?)\s*([a-zA-Zµ%]*)\s*")
-_SIZES = {"": 0, "b": 0, "k": 10, "m": 20, "g": 30, "t": 40, "p": 50}
-_TIMES = {"ns": 1, "us": 10**3, "µs": 10**3, "ms": 10**6, "s": 10**9, "min": 60 * 10**9, "h": 3600 * 10**9}
+# Both ways to write micro, and no more digits than any size or time has.
+_NUMBER = re.compile(r"\s*((?:[0-9]_?){0,29}[0-9](?:\.[0-9]{1,30})?)\s*([a-zA-Zµμ%]*)\s*")
+_SIZE = re.compile(r"(?:([kmgtp])(?:i?b)?|b|)", re.IGNORECASE)
+_SHIFTS = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40, "p": 50}
+_TIMES = {"ns": 1, "us": 10**3, "µs": 10**3, "μs": 10**3, "ms": 10**6, "s": 10**9, "min": 60 * 10**9, "h": 3600 * 10**9}
 
 
 def _split(text: str, key: str, accepted: str) -> tuple[str, str]:
     found = _NUMBER.fullmatch(text)
     if found is None:
-        raise UnitError(f"{key}: {text!r} is not understood; accepted is {accepted}")
+        raise UnitError(f"{key}: {text!r:.80} is not understood; accepted is {accepted}")
     return found.group(1).replace("_", ""), found.group(2)
 
 
@@ -29,26 +33,32 @@ def _scaled(number: str, factor: int) -> int:
     return int(whole) * factor + (int(part) * factor // 10 ** len(part) if part else 0)
 
 
+def _bounded(number: int, value: int | str, key: str, limit: int, accepted: str) -> int:
+    if number < 0:
+        raise UnitError(f"{key}: {value} is negative; accepted is {accepted}")
+    if number > limit:
+        raise UnitError(f"{key}: {value} is too large; accepted is up to {limit}")
+    return number
+
+
 def parse_bytes(value: int | str, key: str = "size") -> int:
     """Bytes of a size such as 4096, ``"4k"``, ``"512MiB"`` or ``"1.5GiB"``.
 
     Raises
     ------
     UnitError
-        Not a size, or negative.
+        Not a size, negative, or above 2^63 - 1.
     """
     accepted = "a number of bytes, or a number with KiB, MiB, GiB or TiB, such as '512MiB'"
     if isinstance(value, bool) or not isinstance(value, (int, str)):
         raise UnitError(f"{key}: {value!r} is not understood; accepted is {accepted}")
     if isinstance(value, int):
-        if value < 0:
-            raise UnitError(f"{key}: {value} is negative; accepted is {accepted}")
-        return value
+        return _bounded(value, value, key, MAX_BYTES, accepted)
     number, unit = _split(value, key, accepted)
-    letter = unit.lower().removesuffix("ib").removesuffix("b") if unit.lower() != "b" else ""
-    if letter not in _SIZES:
-        raise UnitError(f"{key}: unit {unit!r} of {value!r} is unknown; accepted is {accepted}")
-    return _scaled(number, 1 << _SIZES[letter])
+    found = _SIZE.fullmatch(unit)
+    if found is None or (found[1] is None and "." in number):
+        raise UnitError(f"{key}: unit {unit!r} of {value!r} does not fit; accepted is {accepted}")
+    return _bounded(_scaled(number, 1 << _SHIFTS[(found[1] or "").lower()]), value, key, MAX_BYTES, accepted)
 
 
 def parse_pages(value: int | str, key: str = "size") -> int:
@@ -60,24 +70,24 @@ def parse_pages(value: int | str, key: str = "size") -> int:
 
 
 def parse_time(value: int | str, key: str = "time") -> int:
-    """Nanoseconds of a time such as ``"5ms"`` or ``"1.5s"``; a bare integer is nanoseconds.
+    """Nanoseconds of a time such as ``"5ms"`` or ``"1.5s"``; a bare integer, also as text, is nanoseconds.
 
     Raises
     ------
     UnitError
-        Not a time, or negative.
+        Not a time, negative, or more than 2^62 ns.
     """
     accepted = "a whole number of ns, or a number with ns, us, ms, s, min or h, such as '5ms'"
     if isinstance(value, bool) or not isinstance(value, (int, str)):
         raise UnitError(f"{key}: {value!r} is not understood; accepted is {accepted}")
     if isinstance(value, int):
-        if value < 0:
-            raise UnitError(f"{key}: {value} is negative; accepted is {accepted}")
-        return value
+        return _bounded(value, value, key, MAX_TIME, accepted)
     number, unit = _split(value, key, accepted)
+    if not unit and "." not in number:
+        unit = "ns"
     if unit not in _TIMES:
         raise UnitError(f"{key}: unit {unit!r} of {value!r} is unknown; accepted is {accepted}")
-    return _scaled(number, _TIMES[unit])
+    return _bounded(_scaled(number, _TIMES[unit]), value, key, MAX_TIME, accepted)
 
 
 def parse_share(value: float | str, key: str = "share") -> float:
@@ -102,7 +112,7 @@ def format_bytes(size: float) -> str:
     """A size for people: ``512.0 MiB``."""
     sign, rest = ("-", -size) if size < 0 else ("", size)
     for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
-        if rest < 1024 or unit == "TiB":
+        if round(rest, 0 if unit == "B" else 1) < 1024 or unit == "TiB":  # as printed: never "1024.0 KiB"
             break
         rest /= 1024
     return f"{sign}{rest:.0f} B" if unit == "B" else f"{sign}{rest:.1f} {unit}"
@@ -115,7 +125,9 @@ def format_pages(pages: float) -> str:
 
 def format_time(ns: float) -> str:
     """A time for people: ``1.25 ms``."""
-    for unit, factor in (("s", 10**9), ("ms", 10**6), ("µs", 10**3)):
-        if abs(ns) >= factor:
+    if round(abs(ns)) < 1000:
+        return f"{ns:.0f} ns"
+    for unit, factor in (("µs", 10**3), ("ms", 10**6)):
+        if round(abs(ns) / factor, 2) < 1000:  # as printed: never "1000.00 µs"
             return f"{ns / factor:.2f} {unit}"
-    return f"{ns:.0f} ns"
+    return f"{ns / 10**9:.2f} s"

@@ -346,7 +346,9 @@ class Anything(RuleBasedStateMachine):
             ]
         ),
         second=st.booleans(),
-        content=st.sampled_from(["half", "typical(changes_on_write=true)", "random", "3*half + same + 2*random + zero64"]),
+        content=st.sampled_from(
+            ["half", "typical(changes_on_write=true)", "random", "3*half + same + 2*random + zero64"]
+        ),
     )  # fmt: skip
     def begin(self, kernel, device, second, content):
         swap = [pymem.SwapDevice("1MiB", codec="lzo", **device)]

@@ -142,7 +142,8 @@ def test_other_same_filled_pages_of_612_are_compressed():
     ],
 )
 def test_what_the_allocator_cannot_hold_goes_to_the_device(kernel, vm, largest):
-    m = machine(kernel, vm=vm, regions=[Anon(10, content=Fixed(size=largest)), Anon(10, content=Fixed(size=largest + 1))])
+    regions = [Anon(10, content=Fixed(size=largest)), Anon(10, content=Fixed(size=largest + 1))]
+    m = machine(kernel, vm=vm, regions=regions)
     m.out(0, 20)
     assert (m["zswpout"], m["pswpout"]) == (10, 10)
     assert m.zswap["reject_compress_poor"] == 10

@@ -16,7 +16,7 @@ def main() -> None:
     try:
         _app()()
     except PymemError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print("error:", " ".join(str(error).splitlines()), file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -29,7 +29,7 @@ def main() -> None:
 def _app() -> Any:  # typer is imported only when the command runs
     import typer
 
-    from pymem.cli import compressibility, run, tunables
+    from pymem.cli import compressibility, run, tunables, validate
 
     app = typer.Typer(
         name="pymem", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -46,5 +46,6 @@ def _app() -> Any:  # typer is imported only when the command runs
 
     app.command("run")(run.command)
     app.command("tunables")(tunables.command)
+    app.command("validate")(validate.command)
     app.command("compressibility")(compressibility.command)
     return app

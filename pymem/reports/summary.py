@@ -33,9 +33,9 @@ def render(result: Result) -> list[RenderableType]:
     from rich.text import Text
 
     title = Text(result.name or "simulation", style="bold")
-    title.append(f"  {format_time(result.time_ns)} simulated, {result.accesses:,} accesses", style="not bold")
+    title.append(f"  {format_time(result.time_ns)} simulated, {short(result.accesses)} accesses", style="not bold")
     if result.host_seconds:
-        title.append(f", {result.accesses / result.host_seconds / 1e6:.1f} M accesses/s", style="not bold")
+        title.append(f" in {result.host_seconds:.2f} s", style="not bold")
     parts: list[RenderableType] = [title, Text()]
     parts += [Text("• ").append(line) for line in story(result)]
     parts += [Text(), tasks_table(result), Text(), memory_lines(result)]
@@ -117,6 +117,7 @@ def _direct(result: Result) -> str:
 def tasks_table(result: Result) -> Table:
     """One row per task."""
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("task")
@@ -126,7 +127,7 @@ def tasks_table(result: Result) -> Table:
     for task in result.tasks.values():
         cause, ns = max(task.stalls.items(), key=lambda item: item[1])
         table.add_row(
-            task.name, task.state, f"{task.accesses:,}", f"{task.min_flt:,}", f"{task.maj_flt:,}",
+            Text(task.name), task.state, short(task.accesses), f"{task.min_flt:,}", f"{task.maj_flt:,}",
             format_time(task.cpu_ns), format_time(task.stall_ns),
             format_time(task.latency["swap_in"].percentile(99)) if task.latency["swap_in"].count else "-",
             format_pages(task.hiwater_rss), STALL_WORDS.get(cause, cause) if ns else "-",
@@ -157,6 +158,14 @@ def memory_lines(result: Result) -> RenderableType:
             name, sparkline(values), format_pages(values.min()), format_pages(values.max()), format_pages(values[-1])
         )
     return table
+
+
+def short(n: int) -> str:
+    """A count in at most six characters: ``999``, ``12.3 k``, ``2.27 G``."""
+    for unit, power in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if n >= power:
+            return f"{n / power:.3g} {unit}" if n < 1000 * power else f"{n / power:.0f} {unit}"
+    return str(n)
 
 
 def sparkline(values: np.ndarray, width: int = 40) -> str:

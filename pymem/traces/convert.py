@@ -82,9 +82,15 @@ class LackeyConverter:
         """Records made so far."""
         return int(self.parser.records)
 
-    def _other(self, line: bytes, _number: int) -> None:
+    def _other(self, line: bytes, number: int) -> None:
         if line.startswith(b"SYSCALL[") or not line.startswith(b"=="):
-            self.tracker.line(line)
+            try:
+                self.tracker.line(line)
+            except (ValueError, IndexError) as error:
+                if isinstance(error, TraceError):
+                    raise
+                shown = line[:60] + (b"..." if len(line) > 60 else b"")
+                raise TraceError(f"{self.name}, line {number}: system call {shown!r} does not read") from None
         elif self.valgrind is None and (match := _VALGRIND.match(line)):
             self.valgrind = match[1].decode()
         elif self.command is None and (match := _COMMAND.match(line)):

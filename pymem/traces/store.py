@@ -7,6 +7,7 @@ half-made is ever left behind.  Reading maps the file: chunks that are stored as
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import mmap
@@ -53,14 +54,14 @@ class Writer:
     times : bool
         Whether `append` gets a time for each record.
     level : int, optional
-        Of the compression.
+        Of the compression, 0 to 9.
 
     Use it as a context manager: an exception inside leaves no file.
 
     Raises
     ------
     TraceError
-        Unknown compression; from `append` records outside the regions of the task.
+        Unknown compression or level; from `append` records outside the regions of the task.
     OSError
         The file cannot be written.
     """
@@ -71,6 +72,8 @@ class Writer:
     ) -> None:  # fmt: skip
         if compression not in container.COMPRESSIONS:
             raise TraceError(f"compression {compression!r}; accepted are {', '.join(container.COMPRESSIONS)}")
+        if level is not None and not 0 <= level <= 9:
+            raise TraceError(f"level {level!r}; accepted is 0 to 9")
         self.path = Path(path)
         self.compression, self.times, self.level = compression, times, level
         self.provenance = json.loads(json.dumps(provenance or {}))
@@ -116,7 +119,8 @@ class Writer:
             raise TraceError(f"task {task}; the trace has {len(self.tasks)} tasks")
         if (times is not None) != self.times or (times is not None and times.shape != records.shape):
             raise TraceError(f"times are {'' if self.times else 'not '}expected, one for each record")
-        wide = columns.widen(records)
+        # A copy, as it is held for a while and the caller may use the array again.
+        wide = records.copy() if records.dtype == np.uint64 else columns.widen(records)
         bad = columns.first_outside(wide, self.tasks[task].pages)
         if bad is not None:
             where = self.tasks[task].records + self._held_records[task] + bad[0]
@@ -222,10 +226,8 @@ class TraceFile:
 
     def close(self) -> None:
         """Let the file go.  Arrays that are still in use keep it mapped."""
-        try:
+        with contextlib.suppress(BufferError):  # an array from `records` is alive: the mapping goes with it
             self._map.close()
-        except BufferError:  # an array from `records` is alive: the mapping goes with it
-            del self._map
 
     def _read_footer(self, size: int) -> TraceInfo:
         container.check_header(self.path, self._map[: container.HEADER.size])

@@ -1,0 +1,273 @@
+"""From a recording to the scenario that does the same.
+
+Everything comes from the recording: zones with what was free before the first access, slab, tunables, regions
+and accesses.  How fast the recorded machine was is measured on it too: the CPU by its first faults, the disks by
+their own statistics.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from pymem.errors import ValidationError
+from pymem.records import Op, pack
+from pymem.regions import Anon, File, Region
+from pymem.scenario import Scenario, Task
+from pymem.topology import Boot, Disk, Machine, Node, SwapDevice, Zone
+from pymem.tunables import COSTS, TUNABLES
+from pymem.validation.generator import Spec, generate, parse_spec
+from pymem.workloads.base import Workload
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from numpy.typing import NDArray
+
+    from pymem.validation.recording import Recording
+
+#: How much slower than the cost model an emulated CPU is, where a recording does not show it.
+SLOWNESS = 20.0
+#: Latency of an emulated disk where a recording does not show it.
+DISK_NS = 200_000
+TURN_NS = 10_000_000
+MAX_TURNS = 20_000
+WRITE = np.uint32(1 << 31)
+
+
+@dataclass(frozen=True, eq=False)
+class Watched(Workload):
+    """Records in pieces, with a call before each and after the last: the counters at exactly that access."""
+
+    kind: ClassVar[str] = "watched"
+    regions: tuple[Region, ...]
+    records: NDArray[Any]
+    stops: tuple[int, ...]
+    at: Callable[[int], None]
+
+    @property
+    def length(self) -> int:
+        """Accesses."""
+        return len(self.records)
+
+    def chunks(self, seed: int) -> Iterator[NDArray[Any]]:
+        """The records; see `Workload.chunks`."""
+        edges = [0, *self.stops, len(self.records)]
+        for first, last in pairwise(edges):
+            self.at(first)
+            if first < last:
+                yield self.records[first:last]
+        self.at(len(self.records))
+
+
+@dataclass(frozen=True, eq=False)
+class Growing(Workload):
+    """A child of an OOM run: `step` pages written, then it waits for its next turn."""
+
+    kind: ClassVar[str] = "growing"
+    pages: int
+    step: int
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "regions", (Anon(pages=self.pages),))
+
+    @property
+    def length(self) -> int:
+        """Pages."""
+        return self.pages
+
+    def chunks(self, seed: int) -> Iterator[NDArray[Any]]:
+        """The records; see `Workload.chunks`."""
+        wait = pack(TURN_NS, Op.SLEEP)
+        for first in range(0, self.pages, self.step):
+            stores = pack(np.arange(first, min(first + self.step, self.pages)), Op.STORE)
+            yield np.append(stores, wait)
+        yield pack(np.full(64, (1 << 40) - 1), Op.SLEEP)  # a child that has all its pages stays
+
+
+_ZONE = ("start_pfn", "spanned", "present", "managed", "free")
+#: Where the pages are that a program can get, and what it costs the kernel to give them.
+_PAGES = (
+    "nr_free_pages", "nr_active_anon", "nr_inactive_anon", "nr_active_file", "nr_inactive_file", "nr_unevictable",
+    "nr_page_table_pages", "nr_slab_reclaimable", "nr_slab_unreclaimable", "nr_zspages",
+)  # fmt: skip
+
+
+def hidden_pages(recording: Recording) -> int:
+    """Pages that the recorded machine had at the start although no counter showed them.
+
+    MemFree leaves out the per-CPU lists, which are full after a boot and empty under pressure, most of all in 6.12.
+    Pages are conserved, so what the counters gain in sum during the run came out of there.
+    """
+    series = recording.data.get("series", {})
+    columns = [series[name] for name in _PAGES if name in series]
+    totals = [sum(row) for row in zip(*columns, strict=True)]
+    return max(totals) - totals[0] if totals else 0
+
+
+def machine(recording: Recording) -> Machine:
+    """The machine of a recording."""
+    nodes: dict[int, list[Zone]] = {}
+    # The protection is not taken over: the recorder's own look at lowmem_reserve_ratio made the kernel compute it
+    # again, from the memory that there is now, as a machine without recorded protection does.
+    for z in recording.data["zoneinfo_start"]:
+        pages: dict[str, Any] = {key: int(z[key]) for key in _ZONE}
+        marks = (int(z["min"]), int(z["low"]), int(z["high"]))
+        nodes.setdefault(int(z["node"]), []).append(Zone(z["zone"], **pages, watermarks=marks))
+    hidden = hidden_pages(recording) // len(nodes)
+    for zones in nodes.values():
+        largest = max(range(len(zones)), key=lambda i: zones[i].managed)
+        zone = zones[largest]
+        zones[largest] = replace(zone, percpu=min(hidden, zone.managed - zone.free))
+    cpus = int(recording.data.get("cpus") or recording.config.get("smp", 1))
+    shares = [len(part) for part in np.array_split(np.arange(cpus), len(nodes))]
+    # Slab of node 0: what arms node reclaim there, and all there is on a machine of one node.
+    v = recording.data.get("nodes_start", {}).get("0/vmstat") or recording.data["vmstat_start"]
+    return Machine(
+        nodes=tuple(Node(zones=tuple(zones), cpus=n) for zones, n in zip(nodes.values(), shares, strict=True)),
+        swap=_swap(recording),
+        disk=_disk(recording, "vdb"),
+        boot=Boot(
+            kernel=0, slab_reclaimable=int(v.get("nr_slab_reclaimable", 0)) * 4096, slab_freeable=0,
+            slab_unreclaimable=int(v.get("nr_slab_unreclaimable", 0)) * 4096,
+            ramfs=max(int(v.get("nr_file_pages", 0)) - int(v["nr_active_file"]) - int(v["nr_inactive_file"]), 0) * 4096,
+        ),
+    )  # fmt: skip
+
+
+def _swap(recording: Recording) -> tuple[SwapDevice, ...]:
+    kind = str(recording.config.get("swap", "none"))
+    if kind == "none":
+        return ()
+    size = f"{recording.config.get('swap_mb', 1024)}MiB"
+    if kind.startswith("zram"):
+        raise ValidationError(f"{recording.path}: swap on zram is not simulated")
+    disk = _disk(recording, "vda")
+    rotational = recording.data["params"].get("/sys/block/vda/queue/rotational", "0").strip() == "1"
+    return (SwapDevice(size, disk.kind, rotational=rotational, **_figures(disk)),)
+
+
+def _figures(disk: Disk) -> dict[str, Any]:
+    return {"read": disk.read, "write": disk.write, "queue_depth": disk.queue_depth, "bandwidth": disk.bandwidth}
+
+
+def _disk(recording: Recording, device: str) -> Disk:
+    """An emulated disk: the latency that its reads had, and the limit on requests if it had one."""
+    found = recording.disk(device)
+    read = DISK_NS
+    if found is not None and found["reads"] >= 1000:
+        read = max(found["read_ms"] * 1_000_000 // found["reads"], 20_000)
+    iops = int(recording.config.get("iops") or 0)
+    if iops:  # requests per second, however long they are
+        read = 1_000_000_000 // iops
+    return Disk("nvme", read=read, write=read, queue_depth=1 if iops else 32, bandwidth=2_000_000_000)
+
+
+def slowness(recording: Recording) -> dict[str, float]:
+    """How many times longer the emulated CPU takes than the cost model says, for every cost.
+
+    Measured on the first accesses of the recording, where nothing but the CPU counts: faults on untouched anonymous
+    memory speak for all costs, calls of ``write()`` for theirs only.
+    """
+    factors = {name: SLOWNESS for name in COSTS if not name.startswith("sched")}
+    spec = parse_spec(recording.config["spec"]) if recording.mode == "run" else None
+    series = recording.data.get("series", {})
+    if spec is None or len(series.get("t", ())) < 3 or series["access"][1] > spec.phases[0].n:
+        return factors
+    per_access = (series["t"][1] - series["t"][0]) / (series["access"][1] - series["access"][0]) * 1e9
+    first = spec.phases[0].streams[0]
+    kind = spec.regions[first.region].kind
+    if kind == "anon" and first.pattern == "seq":
+        return dict.fromkeys(factors, max(per_access / COSTS["c_anon_fault"].default, 1.0))
+    if kind == "fread" and first.writes >= 1 and len(spec.phases[0].streams) == 1:
+        names = ("c_syscall", "c_page_copy", "c_page_cache_add")
+        measured = max(per_access / sum(COSTS[name].default for name in names), 1.0)
+        return {**factors, **dict.fromkeys(names, measured)}
+    return factors
+
+
+def tunables(recording: Recording) -> dict[str, Any]:
+    """Every tunable of the recording that is simulated."""
+    out: dict[str, Any] = {}
+    for name, value in recording.data["sysctl_vm"].items():
+        if name in TUNABLES:
+            out[name] = value
+        elif name == "lowmem_reserve_ratio":
+            out[name] = " ".join(value.split())
+    params = recording.data["params"]
+    for path, name in (
+        ("/sys/kernel/mm/transparent_hugepage/enabled", "transparent_hugepage"),
+        ("/sys/kernel/mm/swap/vma_ra_enabled", "swap.vma_ra_enabled"),
+        ("/sys/kernel/debug/fault_around_bytes", "fault_around_bytes"),
+        ("/sys/block/vdb/queue/read_ahead_kb", "read_ahead_kb"),
+    ):
+        if path in params:
+            out[name] = params[path]
+    for stem in ("dirty", "dirty_background"):  # one of each pair is 0 in a kernel
+        ratio, size = f"{stem}_ratio", f"{stem}_bytes"
+        if ratio in out and size in out:
+            del out[ratio if str(out[ratio]) == "0" else size]
+    return out
+
+
+def regions(spec: Spec) -> tuple[Region, ...]:
+    """The regions of the replaying program; all its file regions show the same file."""
+    out: list[Region] = []
+    for i, r in enumerate(spec.regions):
+        if r.kind == "anon":
+            out.append(Anon(pages=r.pages, name=f"anon{i}"))
+        else:
+            advice = "random" if r.advice == "random" else "normal"
+            out.append(File(pages=r.pages, name="data", advice=advice))
+    return tuple(out)
+
+
+def records(spec: Spec, words: NDArray[np.uint32]) -> NDArray[Any]:
+    """The accesses as records: those of regions of kind fread become ``read()`` and ``write()``."""
+    calls = np.array([r.kind == "fread" for r in spec.regions])
+    if not calls.any():
+        return words
+    ends = np.cumsum([r.pages for r in spec.regions])
+    page = (words & ~WRITE).astype(np.int64)
+    write = words & WRITE != 0
+    called = calls[np.searchsorted(ends, page, side="right")]
+    op = np.where(called, np.where(write, int(Op.WRITE), int(Op.READ)), np.where(write, int(Op.STORE), int(Op.LOAD)))
+    return pack(page, op)
+
+
+def scenario(recording: Recording, at: Callable[[int], None]) -> Scenario:
+    """The scenario of a recording; `at` is called at the checkpoints of its series and after the last access."""
+    factors = slowness(recording)
+    common: dict[str, Any] = {
+        "name": recording.label, "machine": machine(recording), "kernel": recording.kernel,
+        "vm": tunables(recording), "seed": recording.seed, "sample_interval": 0,
+        "costs": {
+            name: int(COSTS[name].default * factor) for name, factor in factors.items()
+        },
+    }  # fmt: skip
+    if recording.mode == "oom":
+        # Long after every child has touched all its pages or was killed.
+        return Scenario(tasks=_children(recording), time_limit=MAX_TURNS * TURN_NS, **common)
+    spec = parse_spec(recording.config["spec"])
+    words = generate(recording.config["spec"], recording.seed)
+    stops = sorted({int(a) for a in recording.data.get("series", {}).get("access", ()) if 0 < a < len(words)})
+    work = Watched(regions(spec), records(spec, words), tuple(stops), at)
+    cpu = [part.split("=")[1] for part in str(recording.config.get("opt", "")).split(",") if part.startswith("cpu=")]
+    return Scenario(tasks=[Task("replay", work, affinity=tuple(map(int, cpu)) or None)], **common)
+
+
+def _children(recording: Recording) -> list[Task]:
+    tasks = []
+    for i, part in enumerate(recording.config["spec"].split(";")):
+        word, *pairs = part.split(",")
+        try:
+            kv = {key: int(value) for key, value in (pair.split("=") for pair in pairs)}
+            if word != "proc":
+                raise ValueError(f"unknown word {word!r}; accepted is proc")
+            tasks.append(Task(f"child{i}", Growing(kv["pages"], kv["step"]), oom_score_adj=kv["adj"], start=i * 1000))
+        except (KeyError, ValueError) as error:
+            raise ValidationError(f"{recording.path}: spec {part!r}: {error}") from None
+    return tasks

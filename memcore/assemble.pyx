@@ -7,7 +7,7 @@ from .machine cimport machine_t
 from .mm cimport mm_t, vma_t
 from .sched cimport sched_add_thread, sched_start
 from .thread cimport THREAD_KWORKER, thread_t
-from .types cimport uint16_t, uint32_t, uint64_t, uint8_t
+from .types cimport ns_t, uint16_t, uint32_t, uint64_t, uint8_t
 from .zram cimport zram_add, zram_conf_t, zram_number, zram_t
 from .zswap cimport zswap_create, zswap_of, zswap_t
 
@@ -19,7 +19,8 @@ cdef int add_compression(machine_t *m, swaps, contents, zswap) except -1:
     cdef const uint16_t[:, ::1] sizes
     cdef const uint8_t[::1] flags
     cdef uint32_t rows
-    cdef int codecs
+    cdef int codecs, codec
+    cdef ns_t compress_ns, decompress_ns
     cdef const uint16_t *first = NULL
     zrams = [s["zram"] for s in swaps if s.get("zram") is not None]
     if contents is None:
@@ -41,7 +42,10 @@ cdef int add_compression(machine_t *m, swaps, contents, zswap) except -1:
         conf = spec
         zram_add(m, &conf)
     if zswap is not None:
-        zswap_create(m, m.p.zswap_zbud != 0, zswap["codec"], zswap["compress_ns"], zswap["decompress_ns"])
+        codec = zswap["codec"]
+        compress_ns = zswap["compress_ns"]
+        decompress_ns = zswap["decompress_ns"]
+        zswap_create(m, m.p.zswap_zbud != 0, codec, compress_ns, decompress_ns)
     return 0
 
 

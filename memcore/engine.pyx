@@ -318,8 +318,9 @@ cdef class Engine:
                 raise ValueError(f"region {k} reaches beyond the end of its file")
             mm_add_vma(mm, r["pages"], r["flags"], r["file"], r["pgoff"], k)
             mm.vmas[k].policy = r.get("policy", -1)
-            if r.get("content") is not None:
-                set_content(m, mm, &mm.vmas[k], r["content"])
+            content = r.get("content")
+            if content is not None:
+                set_content(m, mm, &mm.vmas[k], content)
             if r["file"]:
                 filemap_add_mapper(m.files[<int> r["file"]], mm.id)
         mm.oom_score_adj = oom_score_adj

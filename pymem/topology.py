@@ -176,7 +176,8 @@ class SwapDevice:
 
     def __init__(self, size: int | str, kind: str = "nvme", priority: int | None = None, **figures: Any) -> None:
         compressed = kind in COMPRESSED_KINDS
-        _known(figures, _names(Compression if compressed else Disk), "machine.swap")
+        accepted = ["kind", *_names(Compression)] if compressed else _names(Disk)
+        _known(figures, ["size", "priority", *accepted], "machine.swap")
         object.__setattr__(self, "size", size)
         object.__setattr__(self, "kind", kind)
         object.__setattr__(self, "compression", Compression(**figures) if compressed else None)

@@ -248,6 +248,14 @@ def test_61_zsmalloc_cannot_write_back():
     assert m.zswap["written_back_pages"] == 0
 
 
+def test_the_compressor_decides_the_sizes():
+    sizes = {"lzo": LZO_HALF, "deflate": 1452, "lz4": 1601, "zstd": 1350}
+    for compressor, size in sizes.items():
+        m = machine(vm={"zswap.compressor": compressor})
+        m.out(0, 300)
+        assert m.zswap["pool_total_size"] == 4096 * pool_pages("6.12", "zsmalloc", [size] * 300)
+
+
 def test_times_of_the_codec_go_to_whoever_faults():
     def duration(decompress):
         m = machine(costs={"decompress": decompress})

@@ -334,6 +334,8 @@ cdef class Engine:
         t.weight = nice_weight(nice)
         if fork_of:
             t.fork_of = m.threads[fork_of].owner
+            for k in range(mm.nr_vmas):
+                mm.vmas[k].content = m.mms[t.fork_of].vmas[k].content    # the same pages
         set_affinity(m, t, range(m.nr_cpus) if affinity is None else affinity)
         m.live_tasks += 1
         while len(self.chunks) <= m.nr_threads:

@@ -30,7 +30,8 @@ class Fixed(Content):
 class SmallMachine:
     """One task over `pages` anonymous pages, on a machine where nothing happens unless it is asked for."""
 
-    def __init__(self, pages=1000, kernel="6.12", vm=(), swap=(), content=None, memory="64MiB", costs=(), regions=None):
+    def __init__(self, pages=1000, kernel="6.12", vm=(), swap=(), content=None, memory="64MiB", costs=(), regions=None,
+                 fork_at=0):  # fmt: skip
         regions = regions or [Anon(pages, content=content)]
         work = pymem.workloads.Trace(np.zeros(1, np.uint32), regions)
         self.scenario = pymem.Scenario(
@@ -40,26 +41,35 @@ class SmallMachine:
         )  # fmt: skip
         self.engine, tasks = build(self.scenario)
         self.thread = next(iter(tasks))
+        if fork_at:
+            flat = [{"pages": r.pages, "flags": 4, "file": 0, "pgoff": 0} for r in regions]
+            self.child = self.engine.add_task(regions=flat, start=fork_at, fork_of=self.thread, affinity=(1,))
         self.engine.start()
-        self.run()
+        self.records([], self.thread)
 
-    def run(self):
-        reason = "limit"
-        while reason == "limit":
-            reason, _ = self.engine.run()
-        assert reason == "chunk", reason
-
-    def records(self, records):
-        """Let the task do these records of the general form."""
-        self.engine.feed(self.thread, records, False)
-        self.run()
+    def records(self, records, thread=None):
+        """Let a task, the first unless named, do these records of the general form; the other one sleeps."""
+        thread = thread or self.thread
+        fed = not len(records)
+        while True:
+            reason, who = self.engine.run()
+            assert reason in ("chunk", "limit"), reason
+            if reason == "limit":
+                continue
+            if who != thread:
+                self.engine.feed(who, pack([1_000_000], Op.SLEEP), False)
+            elif fed:
+                break
+            else:
+                self.engine.feed(who, records, False)
+                fed = True
         self.engine.verify()
 
-    def store(self, first, count=1):
-        self.records(pack(np.arange(first, first + count), Op.STORE))
+    def store(self, first, count=1, thread=None):
+        self.records(pack(np.arange(first, first + count), Op.STORE), thread)
 
-    def load(self, first, count=1):
-        self.records(pack(np.arange(first, first + count), Op.LOAD))
+    def load(self, first, count=1, thread=None):
+        self.records(pack(np.arange(first, first + count), Op.LOAD), thread)
 
     def pageout(self, first, count=1):
         self.records(pack([first], Op.PAGEOUT, count))

@@ -11,6 +11,7 @@ from small_machine import Fixed, SmallMachine
 import pymem
 from pymem.codecs import get
 from pymem.errors import ScenarioError
+from pymem.records import Op, pack
 from pymem.regions import Anon
 
 pytestmark = pytest.mark.engine
@@ -74,6 +75,24 @@ def test_a_page_that_was_read_may_be_written_in_place():
     faults = m["pgfault"]
     m.store(0, 50)
     assert m["pgfault"] == faults
+
+
+def test_a_slot_that_two_tasks_share_goes_through_the_swap_cache():
+    swap = [pymem.SwapDevice("16MiB", kind="zram", codec="lzo")]
+    m = SmallMachine(200, swap=swap, content="half", fork_at=10**9)
+    m.out(0, 100)
+    m.wait(2 * 10**9)
+    m.load(0, 100, thread=m.child)
+    # read once, kept for the parent, who finds it in the swap cache
+    assert (m["pswpin"], m["nr_swapcached"]) == (100, 100)
+    assert m.zram["orig_data_size"] == 100 * 4096
+    m.load(0, 100)
+    assert m["pswpin"] == 100
+    # a page that the child pushes out anew, having written to it, is one of its own
+    m.store(0, 10, thread=m.child)
+    m.drop(0, 100)
+    m.records(pack([0], Op.DONTNEED, 100), m.child)
+    assert m.zram["orig_data_size"] == 0
 
 
 @pytest.mark.parametrize(("kernel", "content"), [("6.12", "same"), ("6.1", "same"), ("6.1", "zero")])

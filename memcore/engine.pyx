@@ -64,7 +64,7 @@ cdef class Engine:
 
     params: tunables and costs by the names of params.pxd (all required).
     nodes: per node {"cpus": int, "distance": [int], "access_ns": [int], "tier": int, "demotion": [nid],
-        "zones": [{"idx", "start_pfn", "spanned", "managed", "present", "free", "percpu", "watermarks",
+        "zones": [{"idx", "start_pfn", "spanned", "managed", "present", "free", "percpu", "foreign", "watermarks",
         "protection"}]}; a zone's kernel memory is what of `managed` is neither `free` nor `percpu`.
     cpu_nodes: node of each CPU.
     devices: [{"rotational", "read_ns", "write_ns", "queue_depth", "bandwidth"}].
@@ -154,6 +154,7 @@ cdef class Engine:
                 managed = zs["managed"]
                 zone_init(z, i, j, zid, start, spanned, managed, m.nr_cpus)
                 z.present = zs.get("present", zs["managed"])
+                z.foreign = zs.get("foreign", 0)
                 if zs.get("watermarks"):
                     z.given = True
                     z.given_wmark = zs["watermarks"]

@@ -247,7 +247,7 @@ cdef int64_t shrink_inactive_list(machine_t *m, node_t *n, int lru, int64_t nr_t
     count(m, PGSCAN_KSWAPD if sc.is_kswapd else PGSCAN_DIRECT, nr_scanned)
     count(m, PGSCAN_FILE if file else PGSCAN_ANON, nr_scanned)
     if nr_scanned > taken:
-        mm_charge(m, (nr_scanned - taken) * m.p.c_reclaim_scan)
+        mm_charge(m, (nr_scanned - taken) * m.p.c_reclaim_skip)
     if taken == 0:
         return 0
     # Time passes page by page: writes may end while later pages of the batch are looked at.
@@ -317,7 +317,7 @@ cdef void shrink_active_list(machine_t *m, node_t *n, int lru, int64_t nr_to_sca
     count(m, PGDEACTIVATE, moved)
     if not m.v61:
         lru_note_cost(&n.lruvec, file, 0, rotated, False)
-    mm_charge(m, nr_scanned * m.p.c_reclaim_scan)
+    mm_charge(m, taken * m.p.c_reclaim_scan + (nr_scanned - taken) * m.p.c_reclaim_skip)
 
 
 cdef int64_t shrink_list(machine_t *m, node_t *n, int lru, int64_t nr_to_scan, scan_control_t *sc) noexcept nogil:

@@ -217,6 +217,9 @@ class Zone:
         What is not in use when the run begins.
     percpu : int
         Further free pages, in per-CPU lists: a machine that has run for a while has some hundred.
+    foreign : int
+        Free pages in page blocks of unmovable memory.  When nothing else is free and a program gets these, the kernel
+        raises the watermarks of the zone for a while (``watermark_boost_factor``) and wakes kswapd for it alone.
     watermarks : (min, low, high), optional
     protection : sequence of int, optional
         Read off a running kernel.  A kernel computes both at boot, before it gives back the memory of its
@@ -231,6 +234,7 @@ class Zone:
     managed: int
     free: int
     percpu: int = 0
+    foreign: int = 0
     watermarks: tuple[int, int, int] | None = None
     protection: tuple[int, ...] = ()
 
@@ -246,6 +250,7 @@ class Zone:
             )
         key = f"zone {self.name}"
         _integer(self.percpu, f"{key}.percpu", 0, self.managed - self.free)
+        _integer(self.foreign, f"{key}.foreign", 0, self.free)
         for name in ("watermarks", "protection"):
             pages = getattr(self, name)
             if pages is not None:

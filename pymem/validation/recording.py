@@ -79,6 +79,8 @@ class Recording:
             return f"the recording has no {missing[0]}: the run did not finish"
         if int(str(self.data["params"].get("/sys/kernel/mm/lru_gen/enabled", "0")), 0):
             return "multi-generational LRU is not simulated"
+        if str(self.config.get("swap", "")).startswith("zram") or self._zswap:
+            return "compressed swap is not simulated"
         if self.config.get("cg"):
             return "limits of control groups are not simulated"
         if self.mode == "run" and not {"vmstat_start", "vmstat_end"} <= set(self.data):
@@ -86,6 +88,11 @@ class Recording:
         if self.mode == "run" and not self.data.get("ok", True):
             return "the recorded run did not finish"
         return ""
+
+    @property
+    def _zswap(self) -> bool:
+        value = str(self.data["params"].get("/sys/module/zswap/parameters/enabled", "N"))
+        return value.strip().upper() in ("Y", "1")
 
     def delta(self, counter: str) -> int | None:
         """Events of a counter from the first access to the last; None if the kernel does not have it."""

@@ -8,8 +8,9 @@ from .debug cimport MM_BUG_ON
 from .machine cimport count, machine_t
 from .node cimport node_t
 from .page cimport PG_BUDDY, PG_KERNEL, PG_LRU, PG_PCP, page_t
-from .types cimport MAX_NR_ZONES, MM_ENOMEM, MM_OK, pfn_t, uint8_t
-from .vmstat cimport NR_ZSPAGES, PGALLOC_DMA, PGFREE
+from .types cimport MAX_NR_ZONES, ZONE_NORMAL, MM_ENOMEM, MM_OK, pfn_t, uint8_t
+from .vmstat cimport (NR_ZSPAGES, NUMA_FOREIGN, NUMA_HIT, NUMA_LOCAL, NUMA_MISS, NUMA_OTHER,
+                     PGALLOC_DMA, PGFREE)
 from .watermark cimport WMARK_LOW, WMARK_MIN
 
 
@@ -88,9 +89,25 @@ cdef pfn_t alloc_memalloc(machine_t *m) noexcept nogil:
                                                              MAX_NR_ZONES - 1, m.zones[id].nr_free):
                     pfn = rmqueue(m, id, 0)
                     if pfn:
+                        count_numa(m, pfn, here.nid)
                         return pfn
         wmark -= 1
-    return alloc_reserve(m, here.nid, 0)
+    pfn = alloc_reserve(m, here.nid, 0)
+    if pfn:
+        count_numa(m, pfn, here.nid)
+    return pfn
+
+
+cdef void count_numa(machine_t *m, pfn_t pfn, int nid) noexcept nogil:
+    # a request that prefers the node it comes from
+    cdef zone_t *z = &m.zones[m.frames[pfn].zone]
+    if z.nid == nid:
+        z.stat[NUMA_HIT] += 1
+        z.stat[NUMA_LOCAL] += 1
+    else:
+        z.stat[NUMA_MISS] += 1
+        z.stat[NUMA_OTHER] += 1
+        m.zones[m.nodes[nid].first_zone + ZONE_NORMAL].stat[NUMA_FOREIGN] += 1
 
 
 cdef int zs_get_frame(void *ctx, pfn_t *out) noexcept nogil:

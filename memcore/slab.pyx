@@ -12,11 +12,11 @@ not create new ones.
 
 from libc.stdlib cimport realloc
 
-from .frames cimport alloc_reserve, free_block, free_frame
+from .frames cimport alloc_memalloc, alloc_reserve, free_block, free_frame
 from .machine cimport SLAB_BUFFER_HEAD, SLAB_XA_NODE, count, machine_t, slab_cache_t
 from .page cimport PG_KERNEL, PG_PRIVATE
 from .types cimport int64_t, pfn_t
-from .vmstat cimport NR_SLAB_RECLAIMABLE, SLABS_SCANNED
+from .vmstat cimport NR_SLAB_RECLAIMABLE, NR_SLAB_UNRECLAIMABLE, SLABS_SCANNED
 
 cdef enum:
     OBJECTS_PER_PAGE = 21        # 192-byte dentries
@@ -93,6 +93,19 @@ cdef void drop_buffers(machine_t *m, pfn_t pfn) noexcept nogil:
     if m.frames[pfn].flags & PG_PRIVATE:
         m.frames[pfn].flags &= ~PG_PRIVATE
         slab_change(m, SLAB_BUFFER_HEAD, -1)
+
+
+cdef void slab_unreclaimable_grow(machine_t *m, int64_t want, int64_t *held) noexcept nogil:
+    """Frames for small kernel objects, up to `want`. They die in random order, so hardly a slab ever becomes empty:
+    none is given back."""
+    cdef pfn_t pfn
+    while held[0] < want:
+        pfn = alloc_memalloc(m)
+        if pfn == 0:
+            return
+        m.frames[pfn].flags = PG_KERNEL
+        m.nodes[m.zones[m.frames[pfn].zone].nid].stat[NR_SLAB_UNRECLAIMABLE] += 1
+        held[0] += 1
 
 
 cdef int64_t shrinker_batch(int64_t freeable, int priority, int64_t *deferred) noexcept nogil:

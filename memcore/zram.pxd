@@ -64,6 +64,7 @@ ctypedef struct zram_t:
     uint32_t next_block          # of the backing device
     int32_t thread               # daemon
     int64_t compact_deferred
+    int64_t slab_pages           # frames of the records of zsmalloc
     zram_conf_t conf
     zram_stat_t stat
 

@@ -17,12 +17,13 @@ from .content cimport CONTENT_SAME_FILLED, content_flags, content_size
 from .frames cimport zs_get_frame, zs_put_frame
 from .hostmem cimport host_free, host_zalloc
 from .machine cimport machine_t
+from .slab cimport slab_unreclaimable_grow
 from .swapfile cimport SWP_USED
 from .types cimport (KERNEL_6_1, KERNEL_6_12, MM_EIO, MM_ENOMEM, MM_OK, PAGE_SIZE, int64_t, swp_t,
                      uint16_t, uint32_t, uint8_t)
 from .zpool cimport zhandle_t, zpool_frames_t
 from .zsmalloc cimport (zs_class_for, zs_free, zs_malloc, zs_pool_free, zs_pool_init, zs_pool_verify,
-                        zs_size_of)
+                        zs_size_of, zs_slab_pages)
 
 cdef enum:
     NS_PER_S = 1000000000
@@ -159,6 +160,7 @@ cdef int zram_write(machine_t *m, zram_t *z, swp_t slot, uint32_t row) noexcept 
             z.stat.failed_writes += 1
             return MM_EIO
     free_slot(z, at)
+    slab_unreclaimable_grow(m, <int64_t> zs_slab_pages(&z.pool), &z.slab_pages)
     s.flags = flags
     s.row = row
     s.length = <uint16_t> length

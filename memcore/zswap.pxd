@@ -45,6 +45,7 @@ ctypedef struct zswap_t:
     bint reached_full
     int64_t nr_disk_swapins      # reads that missed the pool: they protect it from its shrinker
     int64_t slab_pages           # frames of the entries themselves
+    int64_t zs_slab_pages        # and of the records of zsmalloc
     int64_t deferred             # work the shrinkers put off
     int64_t compact_deferred
     int32_t thread               # shrink worker

@@ -20,13 +20,14 @@ from .frames cimport alloc_memalloc, free_frame, zs_get_frame, zs_put_frame
 from .hostmem cimport host_free, host_zalloc
 from .machine cimport count, machine_t
 from .page cimport PG_DIRTY, PG_KERNEL
+from .slab cimport slab_unreclaimable_grow
 from .swapfile cimport SWP_USED
 from .types cimport (KERNEL_6_1, KERNEL_6_12, MM_ENOMEM, MM_ENOSPC, MM_OK, int64_t, ns_t, pfn_t, swp_t,
                      uint16_t, uint32_t, uint64_t, uint8_t)
-from .vmstat cimport NR_SLAB_UNRECLAIMABLE, ZSWPIN, ZSWPOUT
+from .vmstat cimport ZSWPIN, ZSWPOUT
 from .zbud cimport zbud_pool_free, zbud_pool_init
 from .zpool cimport zhandle_t, zpool_frames_t
-from .zsmalloc cimport zs_pool_free, zs_pool_init
+from .zsmalloc cimport zs_pool_free, zs_pool_init, zs_slab_pages
 
 cdef enum:
     ENTRIES_PER_SLAB_61 = 64         # struct zswap_entry of 64 bytes
@@ -133,17 +134,12 @@ cdef void zswap_rotate(zswap_t *z, swp_t slot) noexcept nogil:
     list_newest(z, slot)
 
 
-cdef void grow_slab(machine_t *m, zswap_t *z) noexcept nogil:
-    """Frames for the entries. They die in random order, so hardly a slab ever becomes empty: none is given back."""
+cdef inline void grow_slab(machine_t *m, zswap_t *z) noexcept nogil:
+    # a new entry, and what the allocator keeps about its object
     cdef int64_t per_page = ENTRIES_PER_SLAB_61 if m.v61 else ENTRIES_PER_SLAB
-    cdef pfn_t pfn
-    if <int64_t> z.stat.stored_pages < z.slab_pages * per_page:
-        return
-    pfn = alloc_memalloc(m)
-    if pfn:
-        m.frames[pfn].flags = PG_KERNEL
-        m.nodes[m.zones[m.frames[pfn].zone].nid].stat[NR_SLAB_UNRECLAIMABLE] += 1
-        z.slab_pages += 1
+    slab_unreclaimable_grow(m, <int64_t> z.stat.stored_pages // per_page + 1, &z.slab_pages)
+    if not z.is_zbud:
+        slab_unreclaimable_grow(m, <int64_t> zs_slab_pages(&z.zs), &z.zs_slab_pages)
 
 
 cdef void remember_slot(zswap_t *z, zhandle_t handle, swp_t slot) noexcept nogil:

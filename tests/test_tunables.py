@@ -52,8 +52,11 @@ class TestEveryKnob:
     def test_setting_it_is_what_the_engine_gets(self, name):
         knob = TUNABLES[name]
         value = knob.minimum if knob.default != knob.minimum else min(knob.maximum, max(knob.minimum + 8, 8192))
-        base = engine_params(resolve({}, "6.12"), "6.12", 1 << 40)
-        assert engine_params(resolve({name: value}, "6.12"), "6.12", 1 << 40) != base
+        kernel = tunables.ONLY_IN.get(name, "6.12")
+        base = engine_params(resolve({}, kernel), kernel, 1 << 40)
+        changed = engine_params(resolve({name: value}, kernel), kernel, 1 << 40)
+        # the compressor is a column of the contents, see test_zswap
+        assert (changed != base) == (name != "zswap.compressor")
 
     def test_it_is_documented(self, name):
         knob = TUNABLES[name]

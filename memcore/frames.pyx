@@ -10,7 +10,7 @@ from .node cimport node_t
 from .page cimport PG_BUDDY, PG_KERNEL, PG_LRU, PG_PCP, page_t
 from .types cimport MAX_NR_ZONES, ZONE_NORMAL, MM_ENOMEM, MM_OK, pfn_t, uint8_t
 from .vmstat cimport (NR_ZSPAGES, NUMA_FOREIGN, NUMA_HIT, NUMA_LOCAL, NUMA_MISS, NUMA_OTHER,
-                     PGALLOC_DMA, PGFREE)
+                      PGALLOC_DMA, PGFREE)
 from .watermark cimport WMARK_LOW, WMARK_MIN
 
 

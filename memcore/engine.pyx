@@ -14,24 +14,25 @@ from .blkdev cimport blkdev_init, blkdev_t
 from .buddy cimport pcp_push, zone_init, zone_init_free, zone_t
 from .content cimport contents_free
 from .filemap cimport filemap_add_mapper, filemap_init, filemap_t
+from .list cimport lru_list_peek, lru_list_t
 from .machine cimport (EV_OOM_KILL, count, event_t, global_node_stat, last_cpu, log_event,
                        machine_alloc, machine_finish_zones, machine_free, machine_t, machine_verify, wb_t)
 from .mempolicy cimport MPOL_BIND, mempolicy_t
 from .mm cimport mm_add_vma, mm_init, mm_t
 from .node cimport node_build_zonelist, node_t
-from .page cimport PG_KERNEL, PG_PCP
+from .page cimport PG_ANON, PG_PCP, page_t
 from .page_alloc cimport build_zonelist
 from .pagetable cimport pagetable_resize
 from .psi cimport psi_update_averages
 from .sample cimport sample_columns, take_sample
 from .sched cimport sched_add_thread, sched_init, sched_run, sched_start, sched_verify, sched_wake
-from .slab cimport slab_caches_init
+from .slab cimport slab_caches_init, slab_place
 from .swapfile cimport swap_add_area, swap_finish, swap_init
 from .task cimport chunk_writes
 from .thread cimport (LAT_BUCKETS, NR_LATENCIES, THREAD_FLUSHER, THREAD_KSWAPD, THREAD_TASK, TH_BLOCKED,
                       TH_DEAD, TH_RUNNING, thread_t)
 from .types cimport MAX_CPUS, MAX_NODES, MAX_NR_ZONES, int32_t, int64_t, uint32_t, uint64_t, uint8_t
-from .vmstat cimport NR_FILE_PAGES, NR_KERNEL_PINNED, NR_SLAB_RECLAIMABLE, NR_SLAB_UNRECLAIMABLE, OOM_KILL
+from .vmstat cimport NR_KERNEL_PINNED, OOM_KILL
 from .zonelist cimport zonelist_t
 from .zram cimport zram_destroy_all
 from .zshrink cimport compressed_verify
@@ -186,7 +187,7 @@ cdef class Engine:
                     m.frames[pfn].zone = <uint8_t> z.id
                     pcp_push(&z.pcp[last_cpu(m, i)], <uint32_t> pfn)
         slab_caches_init(m)
-        self.place_slab()
+        slab_place(m)
         m.zonelists = <zonelist_t *> calloc(m.nr_nodes, sizeof(zonelist_t))
         if m.zonelists == NULL:
             raise MemoryError("zonelists")
@@ -194,32 +195,6 @@ cdef class Engine:
             node_build_zonelist(m.nodes, m.nr_nodes, i, load)
         for i in range(m.nr_nodes):
             build_zonelist(m, i, 0, &m.zonelists[i])
-        return 0
-
-    cdef int place_slab(self) except -1:
-        """Slab that shrinkers may free lies at the end of the largest zone's kernel memory on node 0."""
-        cdef machine_t *m = &self.m
-        cdef node_t *n = &m.nodes[0]
-        cdef zone_t *z = &m.zones[0]
-        cdef int64_t k
-        cdef int j
-        for j in range(MAX_NR_ZONES):
-            if m.zones[j].managed > z.managed:
-                z = &m.zones[j]
-        k = m.p.slab_reclaimable + m.p.slab_unreclaimable + m.p.slab_freeable
-        if k > n.stat[NR_KERNEL_PINNED]:
-            raise ValueError(f"slab of {k} pages in {n.stat[NR_KERNEL_PINNED]} pages of kernel memory")
-        n.stat[NR_KERNEL_PINNED] -= k
-        n.stat[NR_FILE_PAGES] += m.p.ramfs_pages
-        n.stat[NR_SLAB_RECLAIMABLE] = m.p.slab_reclaimable + m.p.slab_freeable
-        n.stat[NR_SLAB_UNRECLAIMABLE] = m.p.slab_unreclaimable
-        m.slab_freeable = min(m.p.slab_freeable, max(0, z.managed - z.nr_free))
-        m.slab_pool = z.start_pfn + z.spanned - z.nr_free - m.slab_freeable
-        for j in range(m.nr_cpus):
-            m.slab_pool -= z.pcp[j].count
-        for k in range(m.slab_freeable):
-            m.frames[m.slab_pool + k].flags = PG_KERNEL
-            m.frames[m.slab_pool + k].zone = <uint8_t> z.id
         return 0
 
     cdef int add_devices(self, devices) except -1:
@@ -511,6 +486,18 @@ cdef class Engine:
                         "nonresident_age": n.lruvec.nonresident_age,
                         "fallback": [n.fallback[j] for j in range(n.nr_fallback)]})
         return out
+
+    def lru_order(self, int nid, int lru):
+        """Pages of one LRU list, head first: (file, page of the file) or (0, page of the task)."""
+        cdef lru_list_t *pages = &self.m.nodes[nid].lruvec.lists[lru]
+        cdef page_t *p
+        cdef uint32_t i
+        out = []
+        for i in range(pages.used):
+            if lru_list_peek(pages, i):              # not a hole
+                p = &self.m.frames[lru_list_peek(pages, i)]
+                out.append((0 if p.flags & PG_ANON else p.owner, p.index))
+        return out[::-1]
 
     def swap(self):
         """Slots in total, free (as meminfo shows them) and per area; what zram and zswap say of themselves."""

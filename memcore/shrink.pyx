@@ -160,9 +160,10 @@ cdef bint shrink_one(machine_t *m, node_t *n, pfn_t pfn, scan_control_t *sc, rec
     cdef int refs = FOLIOREF_RECLAIM, r
     cdef bint file = not p.flags & PG_SWAPBACKED
     cdef bint dirty, writeback
-    if p.flags & PG_LOCKED or p.pins:
+    if p.flags & PG_LOCKED:
         return False
-    if p.flags & PG_MLOCKED:
+    sc.nr_scanned += 1
+    if p.pins or p.flags & PG_MLOCKED:
         return False
     if not sc.may_unmap and p.mapcount:
         return False
@@ -271,10 +272,9 @@ cdef int64_t shrink_inactive_list(machine_t *m, node_t *n, int lru, int64_t nr_t
     count(m, PGSTEAL_FILE if file else PGSTEAL_ANON, nr_reclaimed)
     if st.nr_demoted:
         count(m, PGDEMOTE_KSWAPD if sc.is_kswapd else PGDEMOTE_DIRECT, st.nr_demoted)
-    lru_note_cost(&n.lruvec, file, st.nr_pageout, taken - nr_reclaimed, m.v61)
+    lru_note_cost(&n.lruvec, file, st.nr_pageout, nr_scanned - nr_reclaimed, m.v61)
     if st.nr_unqueued_dirty == taken:
         wakeup_flusher_threads(m)
-    sc.nr_scanned += taken
     sc.nr.taken += taken
     if file:
         sc.nr.file_taken += taken

@@ -12,11 +12,14 @@ not create new ones.
 
 from libc.stdlib cimport realloc
 
+from .buddy cimport zone_t
 from .frames cimport alloc_memalloc, alloc_reserve, free_block, free_frame
 from .machine cimport SLAB_BUFFER_HEAD, SLAB_XA_NODE, count, machine_t, slab_cache_t
 from .page cimport PG_KERNEL, PG_PRIVATE
-from .types cimport int64_t, pfn_t
-from .vmstat cimport NR_SLAB_RECLAIMABLE, NR_SLAB_UNRECLAIMABLE, SLABS_SCANNED
+from .node cimport node_t
+from .types cimport MAX_NR_ZONES, int64_t, pfn_t, uint8_t
+from .vmstat cimport (NR_FILE_PAGES, NR_KERNEL_PINNED, NR_SLAB_RECLAIMABLE, NR_SLAB_UNRECLAIMABLE,
+                      SLABS_SCANNED)
 
 cdef enum:
     OBJECTS_PER_PAGE = 21        # 192-byte dentries
@@ -93,6 +96,32 @@ cdef void drop_buffers(machine_t *m, pfn_t pfn) noexcept nogil:
     if m.frames[pfn].flags & PG_PRIVATE:
         m.frames[pfn].flags &= ~PG_PRIVATE
         slab_change(m, SLAB_BUFFER_HEAD, -1)
+
+
+cdef int slab_place(machine_t *m) except -1:
+    """Slab that shrinkers may free lies at the end of the largest zone's kernel memory on node 0."""
+    cdef node_t *n = &m.nodes[0]
+    cdef zone_t *z = &m.zones[0]
+    cdef int64_t k
+    cdef int j
+    for j in range(MAX_NR_ZONES):
+        if m.zones[j].managed > z.managed:
+            z = &m.zones[j]
+    k = m.p.slab_reclaimable + m.p.slab_unreclaimable + m.p.slab_freeable
+    if k > n.stat[NR_KERNEL_PINNED]:
+        raise ValueError(f"slab of {k} pages in {n.stat[NR_KERNEL_PINNED]} pages of kernel memory")
+    n.stat[NR_KERNEL_PINNED] -= k
+    n.stat[NR_FILE_PAGES] += m.p.ramfs_pages
+    n.stat[NR_SLAB_RECLAIMABLE] = m.p.slab_reclaimable + m.p.slab_freeable
+    n.stat[NR_SLAB_UNRECLAIMABLE] = m.p.slab_unreclaimable
+    m.slab_freeable = min(m.p.slab_freeable, max(0, z.managed - z.nr_free))
+    m.slab_pool = z.start_pfn + z.spanned - z.nr_free - m.slab_freeable
+    for j in range(m.nr_cpus):
+        m.slab_pool -= z.pcp[j].count
+    for k in range(m.slab_freeable):
+        m.frames[m.slab_pool + k].flags = PG_KERNEL
+        m.frames[m.slab_pool + k].zone = <uint8_t> z.id
+    return 0
 
 
 cdef void slab_unreclaimable_grow(machine_t *m, int64_t want, int64_t *held) noexcept nogil:

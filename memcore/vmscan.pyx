@@ -187,7 +187,7 @@ cdef int64_t do_try_to_free_pages(machine_t *m, const zonelist_t *zl, scan_contr
     cdef node_t *n
     cdef bint full_walk = False
     while True:
-        count(m, ALLOCSTALL_DMA + zl.highest_zoneidx, 1)
+        count(m, ALLOCSTALL_DMA + sc.reclaim_idx, 1)
         sc.priority = DEF_PRIORITY
         while sc.priority >= 0:
             sc.nr_scanned = 0

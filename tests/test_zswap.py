@@ -326,6 +326,16 @@ def test_a_run_under_pressure_reads_less_from_disk_with_zswap():
     assert zswap["pswpin"] < plain["pswpin"]
 
 
+def test_writeback_into_a_full_zram_under_pressure():
+    # pages come back to reclaim dirty that no task has mapped since
+    zram = pymem.SwapDevice("64MiB", kind="zram", codec="lzo", mem_limit="1MiB", priority=3)
+    disk = pymem.SwapDevice("256MiB", kind="sata", priority=3)
+    result = thrash(vm={**ON, "zswap.max_pool_percent": 10}, swap=[zram, disk])
+    assert result.status == "complete"
+    assert result.vmstat["zswpwb"] > 0
+    assert result.swap["areas"][0]["zram"]["failed_writes"] > 0
+
+
 def test_the_shrinker_keeps_the_pool_from_filling():
     off = thrash(vm={**ON, "zswap.max_pool_percent": 50})
     on = thrash(vm={**ON, "zswap.max_pool_percent": 50, "zswap.shrinker_enabled": 1})

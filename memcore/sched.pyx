@@ -23,11 +23,12 @@ from .pageout cimport end_io
 from .psi cimport NR_IOWAIT, NR_MEMSTALL, NR_MEMSTALL_RUNNING, NR_RUNNING, psi_change, psi_update_averages
 from .sample cimport take_sample
 from .task cimport task_main
-from .thread cimport (STALL_CPU, STALL_DEVICE, STALL_FSYNC, THREAD_FLUSHER, THREAD_KSWAPD, THREAD_REAPER,
-                      THREAD_TASK, TH_BLOCKED, TH_DEAD, TH_RUNNABLE, TH_RUNNING, thread_t)
+from .thread cimport (STALL_CPU, STALL_DEVICE, STALL_FSYNC, THREAD_FLUSHER, THREAD_KSWAPD, THREAD_KWORKER,
+                      THREAD_REAPER, THREAD_TASK, TH_BLOCKED, TH_DEAD, TH_RUNNABLE, TH_RUNNING, thread_t)
 from .types cimport ns_t, uint64_t
 from .vmscan cimport kswapd_main
 from .writeback cimport wb_main
+from .zshrink cimport zshrink_main
 
 cdef enum:
     STACK_SIZE = 131072
@@ -138,10 +139,9 @@ cdef void one_event(machine_t *m, ns_t at) noexcept nogil:
         take_sample(m)
         timer_add(m, at + m.sample_interval, 0, TIMER_SAMPLE)
     elif x.kind == TIMER_ALARM:
-        # whoever runs lets go at the next look at its deadline, which is at once
         m.exit_reason = EXIT_ALARM
         m.exit_thread = 0
-        m.stop = True
+        m.stop = True            # whoever runs lets go at once
     else:
         psi_update_averages(&m.psi, at)
         timer_add(m, at + 2 * NS_PER_SEC, 0, TIMER_PSI)
@@ -459,6 +459,8 @@ cdef void thread_main(void *arg) noexcept nogil:
         kswapd_main(m, t.owner)
     elif t.kind == THREAD_FLUSHER:
         wb_main(m, t.owner)
+    elif t.kind == THREAD_KWORKER:
+        zshrink_main(m, t.owner)
     elif t.kind == THREAD_REAPER:
         oom_reaper(m)
     else:

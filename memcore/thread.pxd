@@ -13,8 +13,9 @@ cdef enum:  # thread_kind
     THREAD_TASK = 0
     THREAD_KSWAPD = 1
     THREAD_FLUSHER = 2
-    THREAD_REAPER = 3
-    NR_THREAD_KINDS = 4
+    THREAD_KWORKER = 3           # shrinks compressed memory
+    THREAD_REAPER = 4
+    NR_THREAD_KINDS = 5
 
 cdef enum:  # thread_state
     TH_NEW = 0                   # start time not reached

@@ -51,12 +51,12 @@ cdef pfn_t page_cache_alloc(machine_t *m, filemap_t *f, uint64_t index, int gfp,
     cdef pfn_t raced
     if pfn == NIL:
         return NIL
+    mm_charge(m, m.p.c_page_cache_add)  # before it is there: as long as nobody uses it, it could be evicted again
     raced = filemap_lookup(f, index)
     if raced:
         free_frame(m, pfn)
         return raced
     add_to_page_cache(m, f, index, pfn, whole_write)
-    mm_charge(m, m.p.c_page_cache_add)
     return pfn
 
 
@@ -65,12 +65,12 @@ cdef pfn_t page_cache_read(machine_t *m, filemap_t *f, uint64_t index) noexcept 
     cdef pfn_t pfn = alloc_page_node(m, m.curr.nid, GFP_USER)
     if pfn == NIL:
         return NIL
+    mm_charge(m, m.p.c_page_cache_add)
     if filemap_lookup(f, index):
         free_frame(m, pfn)
         return filemap_lookup(f, index)
     add_to_page_cache(m, f, index, pfn, False)
     read_file_page(m, f, pfn)
-    mm_charge(m, m.p.c_page_cache_add)
     return pfn
 
 

@@ -21,6 +21,7 @@ class Thread:
         self.vruntime = 0
         self.run_start = 0
         self.ready_since = 0
+        self.plug = []  # requests (lists of neighbouring pages) it has not handed to the device yet
 
 
 class Device:
@@ -191,18 +192,17 @@ class Clock:
         yield
 
     def run(self):
-        """Until a thread yields a reason, which is returned."""
+        """Until a thread yields a reason, which is returned; that thread goes on first, as if nothing had been."""
         while True:
-            if self.on_cpu is None:
-                self.one_event(self.next_event())
-                continue
-            self.events_until(self.cpu_time)
-            self.running = self.on_cpu
-            self.now = self.running.run_start = self.cpu_time
-            self.set_deadline()
+            if self.running is None:
+                if self.on_cpu is None:
+                    self.one_event(self.next_event())
+                    continue
+                self.events_until(self.cpu_time)
+                self.running = self.on_cpu
+                self.now = self.running.run_start = self.cpu_time
+                self.set_deadline()
             reason = next(self.running.body)
             if reason:
-                self.account()
-            self.running = None
-            if reason:
                 return reason
+            self.running = None

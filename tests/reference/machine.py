@@ -133,6 +133,7 @@ class Machine(Reclaim):
         if index not in file.pages:
             self.events["pgmajfault"] += 1
             pfn = yield from self.alloc()
+            yield from self.charge(self.costs["page_cache_add"])
             self.read_file_page(self.add_to_page_cache(file, index, pfn))
         page = file.pages[index]
         yield from self.wait_for(page)

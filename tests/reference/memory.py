@@ -6,12 +6,14 @@ One node with one zone, one CPU, one task. Nothing here decides; see reclaim.py 
 from collections import Counter, OrderedDict
 
 from reference.buddy import Zone, min_free_kbytes, watermarks
-from reference.clock import Clock, Device
+from reference.clock import SECOND, Clock, Device
 from reference.swap import SwapArea
 
 INACTIVE_ANON, ACTIVE_ANON, INACTIVE_FILE, ACTIVE_FILE = range(4)
 LRU_NAMES = ("inactive_anon", "active_anon", "inactive_file", "active_file")
 NODES_PER_SLAB, SLOTS_PER_NODE, SLAB_ORDER = 28, 64, 2
+STATS_PERIOD = 2 * SECOND
+MOST_REQUESTS, LONG_REQUEST, LONGEST_REQUEST = 32, 32, 127
 
 
 class Page:
@@ -93,6 +95,8 @@ class Memory(Clock):
         self.zone = Zone(setting["start"], managed, setting["free"], marks, setting["high_fraction"])
         self.events = Counter()
         self.lists = [OrderedDict() for _ in range(4)]  # the last key is the head
+        self.isolated = set()  # pages that a reclaimer holds, on no list meanwhile
+        self.seen_period = None
         self.entries = {}
         self.tables = set()
         self.swap = SwapArea(setting["slots"])
@@ -145,6 +149,15 @@ class Memory(Clock):
     def lru_size(self, lru):
         return len(self.lists[lru])
 
+    def seen(self):
+        """List sizes and activations by kind as reclaim knows them: a worker sums them up every two seconds."""
+        period = self.now // STATS_PERIOD
+        if period != self.seen_period:
+            self.seen_period = period
+            self.seen_sizes = [self.lru_size(lru) for lru in range(4)]
+            self.seen_activations = {kind: self.events[f"workingset_activate_{kind}"] for kind in ("anon", "file")}
+        return self.seen_sizes, self.seen_activations
+
     # ---- workingset (6)
 
     def evict_shadow(self, page):
@@ -155,14 +168,11 @@ class Memory(Clock):
     def refault(self, page, shadow):
         kind = page.kind
         self.events[f"workingset_refault_{kind}"] += 1
-        size = self.lru_size(ACTIVE_FILE)
-        if kind == "anon":
-            size += self.lru_size(INACTIVE_FILE)
+        sizes, _ = self.seen()
+        rivals = {ACTIVE_FILE} | ({INACTIVE_FILE} if kind == "anon" else set())
         if self.swap.nr_free > 0:
-            size += self.lru_size(ACTIVE_ANON)
-            if kind == "file":
-                size += self.lru_size(INACTIVE_ANON)
-        if self.age - shadow.age > size:
+            rivals |= {ACTIVE_ANON} | ({INACTIVE_ANON} if kind == "file" else set())
+        if self.age - shadow.age > sum(sizes[lru] for lru in rivals):
             return
         page.active = True
         self.age += 1
@@ -195,15 +205,14 @@ class Memory(Clock):
         return page
 
     def read_file_page(self, page):
-        self.submit(page.file.device, "read", page, (page.file.number << 40) + page.index)
+        self.read(page.file.device, page, (page.file.number << 40) + page.index)
+
+    def read(self, device, page, place):
+        page.locked = True
+        self.events["pgpgin"] += 4
+        self.submit(device, "read", page, place)
 
     def submit(self, device, way, page, place):
-        if way == "read":
-            page.locked = True
-            self.events["pgpgin"] += 4
-        else:
-            page.writeback = True
-            self.events["pgpgout"] += 4
         done = device.submit(way, page, place, self.now)
         self.deadline = min(self.deadline, done)
 
@@ -240,13 +249,29 @@ class Memory(Clock):
             self.refault(page, shadow)
         self.lru_add(page)
         self.events["pswpin"] += 1
-        self.submit(self.devices[0], "read", page, (1 << 62) + number)
+        self.read(self.devices[0], page, (1 << 62) + number)
         return page
 
     def swap_out(self, page):
+        """The write is due, but waits for others in the plug of the thread, in one request with its neighbours."""
+        page.writeback = True
         self.events["nr_vmscan_write"] += 1
         self.events["pswpout"] += 1
-        self.submit(self.devices[0], "write", page, (1 << 62) + page.slot)
+        self.events["pgpgout"] += 4
+        plug = self.running.plug
+        last = plug[-1] if plug else []
+        if last and page.slot == last[-1].slot + 1 and len(last) < LONGEST_REQUEST:
+            last.append(page)
+            return
+        if len(plug) == MOST_REQUESTS or len(last) >= LONG_REQUEST:
+            self.flush_plug()
+        plug.append([page])
+
+    def flush_plug(self):
+        for request in self.running.plug:
+            for page in request:
+                self.submit(self.devices[0], "write", page, (1 << 62) + page.slot)
+        self.running.plug.clear()
 
     def end_io(self, way, page):
         if way == "read":
@@ -269,7 +294,7 @@ class Memory(Clock):
     # ---- what can be seen from outside
 
     def pages(self):
-        return [page for pages in self.lists for page in pages]
+        return [page for pages in (*self.lists, self.isolated) for page in pages]
 
     def vmstat(self):
         out = Counter(self.events)

@@ -1,5 +1,6 @@
 """Slow, readable model of page reclaim: what is scanned, the fate of each page, kswapd and direct reclaim."""
 
+from collections import Counter
 from itertools import islice
 from math import isqrt
 
@@ -59,19 +60,20 @@ class Reclaim(Memory):
 
     def low(self, kind):
         inactive, active = (INACTIVE_ANON, ACTIVE_ANON) if kind == "anon" else (INACTIVE_FILE, ACTIVE_FILE)
-        return inactive_is_low(self.lru_size(inactive), self.lru_size(active))
+        sizes, _ = self.seen()
+        return inactive_is_low(sizes[inactive], sizes[active])
 
     def prepare(self, sc):
+        sizes, activations = self.seen()
         sc.deactivate = {
             kind for kind in ("anon", "file")
             if sc.force_deactivate or self.low(kind)
-            or self.events[f"workingset_activate_{kind}"] != self.refaults[kind]
+            or activations[kind] != self.refaults[kind]
         }  # fmt: skip
-        inactive_file = self.lru_size(INACTIVE_FILE)
         sc.cache_trim_mode = (
-            inactive_file >> sc.priority > 0 and "file" not in sc.deactivate and not sc.no_cache_trim_mode
+            sizes[INACTIVE_FILE] >> sc.priority > 0 and "file" not in sc.deactivate and not sc.no_cache_trim_mode
         )
-        file = inactive_file + self.lru_size(ACTIVE_FILE)
+        file = self.lru_size(INACTIVE_FILE) + self.lru_size(ACTIVE_FILE)
         sc.file_is_tiny = (
             file + self.zone.nr_free <= self.zone.high
             and "anon" not in sc.deactivate
@@ -101,7 +103,12 @@ class Reclaim(Memory):
         pages = list(islice(self.lists[lru], most))
         for page in pages:
             del self.lists[lru][page]
+        self.isolated.update(pages)
         return pages
+
+    def put_back(self, page):
+        self.isolated.remove(page)
+        self.lru_add(page)
 
     @staticmethod
     def take_young(page):
@@ -110,11 +117,11 @@ class Reclaim(Memory):
             page.entry.young = False
         return young
 
-    def activate(self, page):
+    def activate(self, page, did):
         if page.slot is not None and self.swap.full:
             self.free_swap(page)
         page.active = True
-        self.events["pgactivate"] += 1
+        did["activated"] += 1
 
     def unmap(self, page):
         entry, page.entry = page.entry, None
@@ -137,6 +144,7 @@ class Reclaim(Memory):
             slot.page, slot.shadow = None, self.evict_shadow(page)
         else:
             self.out_of_swap_cache(page)
+        self.isolated.remove(page)
         self.free_frame(page.pfn)
         return True
 
@@ -153,18 +161,18 @@ class Reclaim(Memory):
             else:
                 page.reclaim = True
                 sc.writeback += 1
-            self.activate(page)
+            self.activate(page, did)
             return False
         young, before, page.referenced = self.take_young(page), page.referenced, False
         if young:
             page.referenced = True
             if before:
-                self.activate(page)
+                self.activate(page, did)
             return False
         if not page.file and page.slot is None:
             number = self.swap.alloc()
             if number is None:
-                self.activate(page)
+                self.activate(page, did)
                 return False
             self.to_swap_cache(page, number)
             page.dirty = True
@@ -187,22 +195,29 @@ class Reclaim(Memory):
         self.events[f"pgscan_{who}"] += len(pages)
         self.events[f"pgscan_{kind}"] += len(pages)
         if not pages:
-            yield from self.charge(0)
             return 0
-        did = {"unmapped": 0, "written": 0}
-        kept = [page for page in pages if not self.shrink_page(sc, page, did)]
+        did = Counter()
+        kept = []
+        for page in pages:
+            unmapped = did["unmapped"]
+            free = self.shrink_page(sc, page, did)
+            if not free:
+                kept.append(page)
+            yield from self.charge(
+                self.costs["reclaim_scan"] + free * self.costs["reclaim_free"]
+                + (did["unmapped"] - unmapped) * self.costs["reclaim_unmap"]
+            )  # fmt: skip
         for page in kept:
             self.age += page.active
-            self.lru_add(page)
+            self.put_back(page)
         freed = len(pages) - len(kept)
+        self.events["pgactivate"] += did["activated"]
         self.events[f"pgsteal_{who}"] += freed
         self.events[f"pgsteal_{kind}"] += freed
         self.note_cost(kind, did["written"], len(kept))
         sc.taken += len(pages)
-        cost = len(pages) * self.costs["reclaim_scan"] + freed * self.costs["reclaim_free"]
         if did["unmapped"]:
-            cost += did["unmapped"] * self.costs["reclaim_unmap"] + self.costs["tlb_flush"]
-        yield from self.charge(cost)
+            yield from self.charge(self.costs["tlb_flush"])
         return freed
 
     def shrink_active(self, lru, most):
@@ -214,7 +229,7 @@ class Reclaim(Memory):
             self.take_young(page)
             page.active = False
             page.workingset = True
-            self.lru_add(page)
+            self.put_back(page)
         yield from self.charge(len(pages) * self.costs["reclaim_scan"])
 
     def age_anon(self):
@@ -225,7 +240,7 @@ class Reclaim(Memory):
         left = self.scan_count(sc)
         target = list(left)
         proportional = not sc.kswapd and sc.priority == TOP_PRIORITY
-        reclaimed, adjusted = 0, False
+        reclaimed = 0
         while left[INACTIVE_ANON] or left[INACTIVE_FILE] or left[ACTIVE_FILE]:
             for lru in range(4):
                 most = min(left[lru], BATCH)
@@ -236,18 +251,19 @@ class Reclaim(Memory):
                     yield from self.shrink_active(lru, most)
                 elif most:
                     sc.skipped_deactivate = True
-            if reclaimed < sc.goal or proportional or adjusted:
+            if reclaimed < sc.goal or proportional:
                 continue
             if left[0] + left[1] == 0 or left[2] + left[3] == 0:
                 break
             stop_rule(target, left)
-            adjusted = True
+        self.flush_plug()
         sc.reclaimed += reclaimed
         yield from self.age_anon()
 
     def shrink_node(self, sc):
         before = sc.reclaimed
         sc.taken = sc.writeback = sc.immediate = 0
+        yield from self.charge(self.costs["reclaim_pass"])
         self.prepare(sc)
         yield from self.shrink_lruvec(sc)
         for device in self.devices:
@@ -287,8 +303,8 @@ class Reclaim(Memory):
             yield from self.sleep(self.jiffy())
 
     def snapshot_refaults(self):
-        for kind in self.refaults:
-            self.refaults[kind] = self.events[f"workingset_activate_{kind}"]
+        _, activations = self.seen()
+        self.refaults = dict(activations)
 
     # ---- direct reclaim (3.5, 4.13)
 
@@ -305,6 +321,7 @@ class Reclaim(Memory):
                 yield from self.sleep(SECOND // 1000)
         sc = Control(kswapd=False, goal=BATCH)
         sc.may_writepage = True
+        walked = False
         while True:
             self.events[f"allocstall_{zone_name}"] += 1
             for sc.priority in range(TOP_PRIORITY, -1, -1):
@@ -315,9 +332,13 @@ class Reclaim(Memory):
                 if sc.reclaimed >= sc.goal:
                     break
             self.snapshot_refaults()
-            if sc.reclaimed or not sc.skipped_deactivate:
+            if sc.reclaimed:
                 return sc.reclaimed
-            sc.force_deactivate, sc.skipped_deactivate = True, False
+            if walked:  # in vain through one control group after the other, and then through all of them
+                if not sc.skipped_deactivate:
+                    return 0
+                sc.force_deactivate, sc.skipped_deactivate = True, False
+            walked = True
 
     # ---- kswapd (3)
 

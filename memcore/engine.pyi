@@ -24,6 +24,8 @@ class Engine:
         swaps: Sequence[dict[str, Any]] = (),
         files: Sequence[dict[str, Any]] = (),
         policies: Sequence[dict[str, Any]] = (),
+        contents: tuple[NDArray[np.uint16], NDArray[np.uint8]] | None = None,
+        zswap: dict[str, int] | None = None,
         sample_interval: int = 0,
         time_limit: int = 0,
         seed: int = 0,

@@ -9,8 +9,10 @@ from importlib import resources
 from libc.stdlib cimport calloc, realloc
 from libc.string cimport memcpy, memset
 
+from .assemble cimport add_compression, add_workers, set_affinity, set_content, swap_facts
 from .blkdev cimport blkdev_init, blkdev_t
 from .buddy cimport pcp_push, zone_init, zone_init_free, zone_t
+from .content cimport contents_free
 from .filemap cimport filemap_add_mapper, filemap_init, filemap_t
 from .list cimport lru_list_peek, lru_list_t
 from .machine cimport (EV_OOM_KILL, count, event_t, global_node_stat, last_cpu, log_event,
@@ -32,6 +34,9 @@ from .thread cimport (LAT_BUCKETS, NR_LATENCIES, THREAD_FLUSHER, THREAD_KSWAPD, 
 from .types cimport MAX_CPUS, MAX_NODES, MAX_NR_ZONES, int32_t, int64_t, uint32_t, uint64_t, uint8_t
 from .vmstat cimport NR_KERNEL_PINNED, OOM_KILL
 from .zonelist cimport zonelist_t
+from .zram cimport zram_destroy_all
+from .zshrink cimport compressed_verify
+from .zswap cimport zswap_destroy
 
 
 def _names(which: str) -> list[str]:
@@ -64,7 +69,11 @@ cdef class Engine:
         "protection"}]}; a zone's kernel memory is what of `managed` is neither `free` nor `percpu`.
     cpu_nodes: node of each CPU.
     devices: [{"rotational", "read_ns", "write_ns", "queue_depth", "bandwidth"}].
-    swaps: [{"slots", "priority" (None: automatic), "device", "synchronous", "rotational"}].
+    swaps: [{"slots", "priority" (None: automatic), "device", "rotational", "zram"}]; "zram" is None or
+        {"codec", "second" (-1: none), "compress_ns": [2], "decompress_ns": [2], "limit_pages", "backing" (device or
+        -1), "writeback", "recompress", "idle_after" (s), "period" (ns), "store"}, see zram.pxd.
+    contents: None, or (sizes: uint16 rows x codecs, flags: uint8 per row): what anonymous pages may contain.
+    zswap: None, or {"codec", "compress_ns", "decompress_ns"}; "codec" is a column of the contents.
     files: [{"pages", "device"}].
     policies: [{"mode", "nodes": [nid], "weights": [int]}].
 
@@ -79,7 +88,7 @@ cdef class Engine:
         memset(&self.m, 0, sizeof(machine_t))
 
     def __init__(self, *, dict params, list nodes, list cpu_nodes, devices=(), swaps=(), files=(),
-                 policies=(), int64_t sample_interval=0, int64_t time_limit=0,
+                 policies=(), contents=None, zswap=None, int64_t sample_interval=0, int64_t time_limit=0,
                  uint64_t seed=0):
         cdef machine_t *m = &self.m
         cdef uint64_t frames = 1
@@ -106,11 +115,15 @@ cdef class Engine:
         self.add_devices(devices)
         self.add_nodes(nodes)
         self.add_swaps(swaps)
+        add_compression(&self.m, swaps, contents, zswap)
         self.add_files(files)
         self.add_policies(policies)
         sched_init(m)
 
     def __dealloc__(self):
+        zswap_destroy(&self.m)
+        zram_destroy_all(&self.m)
+        contents_free(&self.m)
         machine_free(&self.m)
 
     # ---- building -----------------------------------------------------------------------------------
@@ -201,10 +214,12 @@ cdef class Engine:
         swap_init(&m.swap)
         if sum(s["slots"] for s in swaps) >= (1 << 32) - 2:
             raise ValueError("swap areas of more than 16 TiB together")
+        zrams = 0
         for s in swaps:
             prio = s.get("priority")
+            zrams += s.get("zram") is not None
             swap_add_area(&m.swap, s["slots"], 0 if prio is None else prio, prio is not None, s["device"],
-                          s.get("synchronous", False), s.get("rotational", False))
+                          zrams if s.get("zram") is not None else 0, s.get("rotational", False))
         swap_finish(&m.swap, m.nr_cpus)
         return 0
 
@@ -254,9 +269,10 @@ cdef class Engine:
 
     def add_task(self, *, list regions, int64_t start=0, int64_t stop=0, int oom_score_adj=0, int nice=0,
                  affinity=None, int policy=-1, int fork_of=0, int pid=0) -> int:
-        """A task over `regions`: [{"pages", "flags", "file" (1-based, 0: anonymous), "pgoff", "policy"}].
+        """A task over `regions`: [{"pages", "flags", "file" (1-based, 0: anonymous), "pgoff", "policy", "content"}].
 
-        Returns its thread id. `fork_of` is the thread id of the parent, whose regions it must repeat.
+        "content" is None or (seed, first row, rows, whether it changes on write). Returns its thread id. `fork_of`
+        is the thread id of the parent, whose regions it must repeat.
         """
         cdef machine_t *m = &self.m
         cdef mm_t **grown
@@ -278,6 +294,9 @@ cdef class Engine:
                 raise ValueError(f"region {k} reaches beyond the end of its file")
             mm_add_vma(mm, r["pages"], r["flags"], r["file"], r["pgoff"], k)
             mm.vmas[k].policy = r.get("policy", -1)
+            content = r.get("content")
+            if content is not None:
+                set_content(m, mm, &mm.vmas[k], content)
             if r["file"]:
                 filemap_add_mapper(m.files[<int> r["file"]], mm.id)
         mm.oom_score_adj = oom_score_adj
@@ -291,6 +310,8 @@ cdef class Engine:
         t.weight = nice_weight(nice)
         if fork_of:
             t.fork_of = m.threads[fork_of].owner
+            for k in range(mm.nr_vmas):
+                mm.vmas[k].content = m.mms[t.fork_of].vmas[k].content    # the same pages
         set_affinity(m, t, range(m.nr_cpus) if affinity is None else affinity)
         m.live_tasks += 1
         while len(self.chunks) <= m.nr_threads:
@@ -319,6 +340,7 @@ cdef class Engine:
             set_affinity(m, t, range(m.nr_cpus))
             m.wbs[i].thread = t.id
             sched_start(m, t)
+        add_workers(m)
         for i in range(1, tasks + 1):
             sched_start(m, m.threads[i])
 
@@ -395,6 +417,7 @@ cdef class Engine:
         """Checks every invariant of every room. Raises AssertionError. Slow: walks all memory."""
         machine_verify(&self.m)
         sched_verify(&self.m)
+        compressed_verify(&self.m)
 
     # ---- looking ------------------------------------------------------------------------------------
 
@@ -477,12 +500,8 @@ cdef class Engine:
         return out[::-1]
 
     def swap(self):
-        """Slots in total, free (as meminfo shows them) and per area."""
-        cdef machine_t *m = &self.m
-        return {"total": m.swap.total, "free": m.swap.nr_free,
-                "areas": [{"slots": m.swap.areas[i].nslots, "used": m.swap.areas[i].inuse,
-                           "priority": m.swap.areas[i].prio, "device": m.swap.areas[i].disk}
-                          for i in range(m.swap.nr_areas)]}
+        """Slots in total, free (as meminfo shows them) and per area; what zram and zswap say of themselves."""
+        return swap_facts(&self.m)
 
     def devices(self):
         cdef machine_t *m = &self.m
@@ -566,18 +585,3 @@ cdef int mm_reserve(mm_t *mm, uint64_t npages) except -1:
 cdef int nice_weight(int nice):
     """CFS: 10 % of CPU per step of nice, 1024 at 0."""
     return max(15, round(1024 / 1.25 ** nice))
-
-
-cdef int set_affinity(machine_t *m, thread_t *t, cpus) except -1:
-    cdef int c, first = -1
-    for c in sorted(cpus):
-        if not 0 <= c < m.nr_cpus:
-            raise ValueError(f"CPU {c} of {m.nr_cpus}")
-        t.affinity[c >> 6] |= <uint64_t> 1 << (c & 63)
-        if first < 0:
-            first = c
-    if first < 0:
-        raise ValueError("no CPU is allowed")
-    t.cpu = first
-    t.nid = m.cpus[first].nid
-    return 0

@@ -214,8 +214,9 @@ cdef bint shrink_one(machine_t *m, node_t *n, pfn_t pfn, scan_control_t *sc, rec
         r = pageout(m, pfn)
         if r == PAGE_SUCCESS:
             st.nr_pageout += 1
-            return False
-        if r != PAGE_CLEAN:
+            if p.flags & (PG_WRITEBACK | PG_DIRTY):
+                return False
+        elif r != PAGE_CLEAN:
             return False
     if p.flags & PG_ANON and not p.flags & PG_SWAPCACHE:
         # MADV_FREE page that stayed clean, or a swapped page whose users are gone

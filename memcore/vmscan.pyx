@@ -30,6 +30,7 @@ from .vmstat cimport (ALLOCSTALL_DMA, KSWAPD_HIGH_WMARK_HIT_QUICKLY, KSWAPD_LOW_
 from .watermark cimport WMARK_HIGH, WMARK_MIN, WMARK_PROMO
 from .writeback cimport wait_for_queue
 from .zonelist cimport zonelist_first_of_node, zonelist_t
+from .zshrink cimport shrink_compressed
 
 cdef enum:
     MAX_RECLAIM_RETRIES = 16
@@ -129,6 +130,8 @@ cdef void shrink_node(machine_t *m, node_t *n, scan_control_t *sc) noexcept nogi
     if slab:
         sc.nr_reclaimed += slab
         mm_charge(m, scanned * m.p.c_slab_object)
+    if m.zswap != NULL or m.nr_zrams:
+        shrink_compressed(m, sc.priority)
     throttle_on_swap_queues(m)
     if sc.is_kswapd:
         if sc.nr.writeback and sc.nr.writeback == sc.nr.taken:

@@ -79,8 +79,6 @@ class Recording:
             return f"the recording has no {missing[0]}: the run did not finish"
         if int(str(self.data["params"].get("/sys/kernel/mm/lru_gen/enabled", "0")), 0):
             return "multi-generational LRU is not simulated"
-        if str(self.config.get("swap", "")).startswith("zram") or self._zswap:
-            return "compressed swap is not simulated"
         if self.config.get("cg"):
             return "limits of control groups are not simulated"
         if self.mode == "run" and not {"vmstat_start", "vmstat_end"} <= set(self.data):
@@ -90,9 +88,17 @@ class Recording:
         return ""
 
     @property
-    def _zswap(self) -> bool:
-        value = str(self.data["params"].get("/sys/module/zswap/parameters/enabled", "N"))
-        return value.strip().upper() in ("Y", "1")
+    def zswap(self) -> dict[str, str]:
+        """The parameters of zswap; empty if it was off."""
+        at = "/sys/module/zswap/parameters/"
+        found = {path[len(at) :]: str(v).strip() for path, v in self.data["params"].items() if path.startswith(at)}
+        return found if found.get("enabled", "N").upper() in ("Y", "1") else {}
+
+    @property
+    def compressor(self) -> str:
+        """What compressed the pages that left memory; empty if nothing did."""
+        swap = str(self.config.get("swap", "none")).split(":")
+        return swap[-1] if swap[0] == "zram" else self.zswap.get("compressor", "")
 
     def delta(self, counter: str) -> int | None:
         """Events of a counter from the first access to the last; None if the kernel does not have it."""

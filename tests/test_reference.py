@@ -42,7 +42,7 @@ def machine_setting(managed, used, *, slots=2, files=0, **more):
         "writeback_ns": 5_000_000_000, "disk": FAST, "costs": {},
     }  # fmt: skip
     setting.update(more)
-    setting["costs"] = {name: 0 for name in COSTS} | {"sched_slice": 3_000_000} | setting["costs"]
+    setting["costs"] = dict.fromkeys(COSTS, 0) | {"sched_slice": 3_000_000} | setting["costs"]
     order = ("read", "write", "queue_depth", "bandwidth")
     setting["devices"] = [tuple(setting["disk"][name] for name in order)] * 2
     return setting

@@ -267,9 +267,9 @@ class Reclaim(Memory):
         self.prepare(sc)
         yield from self.shrink_lruvec(sc)
         for device in self.devices:
-            over = len(device.flying["write"]) - NR_REQUESTS
-            if over > 0:
-                yield from self.sleep(device.flying["write"][over - 1][0] - self.now)
+            writes = [done for done, _ in device.flying["write"]]
+            if len(writes) > NR_REQUESTS and writes[-NR_REQUESTS - 1] > self.now:
+                yield from self.sleep(writes[-NR_REQUESTS - 1] - self.now)
         if sc.kswapd:
             if sc.writeback and sc.writeback == sc.taken:
                 self.node_writeback = True

@@ -3,6 +3,8 @@
 The models are written from the rules of the kernel, so what both agree on is not a shared slip of the pen.
 """
 
+import reprlib
+
 import numpy as np
 import pytest
 from hypothesis import Phase, given, settings
@@ -77,40 +79,55 @@ def simulation_of(setting, regions, records):
     )
 
 
-def compare(setting, regions, records):
-    """Runs both up to the end of the records, or to the first lack of memory; the model is returned."""
+def run_both(setting, regions, records):
+    """Up to the end of the records, or to the first lack of memory."""
     model = Model(setting, regions, records)
     simulation = simulation_of(setting, regions, records)
     engine = simulation.engine
     assert (engine.run(1 << 40)[0], model.run()) == ("chunk", "chunk")
     simulation._feed(1)
-    reason = engine.run(1 << 40)[0]
+    reasons = engine.run(1 << 40)[0], model.run()
     engine.verify()
-    assert reason == model.run()
-    agree(simulation, model)
-    return model
+    return differences(simulation, model, reasons), model
 
 
-def agree(simulation, model):
-    engine = simulation.engine
-    expected = model.vmstat()
+def differences(simulation, model, reasons):
+    """What the engine and the model do not agree about: both values by name."""
+    engine, zone, node = simulation.engine, simulation.engine.zones()[0], simulation.engine.nodes()[0]
+    found, expected = simulation.vmstat(), model.vmstat()
     expected.update(dict.fromkeys(ALWAYS_EQUAL, expected["pgalloc_normal"] - 4 * model.slabs_taken))
-    found = simulation.vmstat()
     assert expected.keys() <= found.keys()
-    differing = {n: (v, expected[n]) for n, v in found.items() if n not in UNMODELLED and v != expected[n]}
-    assert differing == {}  # name: (engine, model)
-    assert engine.now == model.now
-    zone = engine.zones()[0]
-    assert [zone[name] for name in ("min", "low", "high")] == [model.zone.min, model.zone.low, model.zone.high]
-    assert zone["free_area"] == model.zone.buddy.free_area()
-    assert zone["pcp"][0] == {"count": len(model.zone.pcp), "high": model.zone.pcp_high, "batch": model.zone.batch}
-    node = engine.nodes()[0]
-    assert [node[name] for name in ("anon_cost", "file_cost", "nonresident_age", "kswapd_failures")] == [
-        model.cost["anon"], model.cost["file"], model.age, model.failures,
-    ]  # fmt: skip
-    assert engine.swap()["free"] == model.swap.nr_free
-    for lru in range(4):
-        assert engine.lru_order(0, lru) == model.lru_order(lru)
+    both = {name: (value, expected[name]) for name, value in found.items() if name not in UNMODELLED}
+    both |= {name: (zone[name], getattr(model.zone, name)) for name in ("min", "low", "high")}
+    pcp = {"count": len(model.zone.pcp), "high": model.zone.pcp_high, "batch": model.zone.batch}
+    both |= {
+        "reason": reasons, "now": (engine.now, model.now), "pcp": (zone["pcp"][0], pcp),
+        "free_area": (zone["free_area"], model.zone.buddy.free_area()),
+        "anon_cost": (node["anon_cost"], model.cost["anon"]), "file_cost": (node["file_cost"], model.cost["file"]),
+        "nonresident_age": (node["nonresident_age"], model.age),
+        "kswapd_failures": (node["kswapd_failures"], model.failures),
+        "free slots": (engine.swap()["free"], model.swap.nr_free),
+    }  # fmt: skip
+    both |= {f"lru {lru}": (engine.lru_order(0, lru), model.lru_order(lru)) for lru in range(4)}
+    return {name: pair for name, pair in both.items() if pair[0] != pair[1]}
+
+
+def compare(setting, regions, records):
+    """The model after a run of both. If they part, tells after how many records, and what differs then."""
+    __tracebackhide__ = True
+    differing, model = run_both(setting, regions, records)
+    if differing:
+        equal, apart = 0, len(records)
+        while apart - equal > 1:
+            middle = (equal + apart) // 2
+            some, _ = run_both(setting, regions, records[:middle])
+            if some:
+                apart, differing = middle, some
+            else:
+                equal = middle
+        lines = [f"{name}: engine {reprlib.repr(e)}, model {reprlib.repr(m)}" for name, (e, m) in differing.items()]
+        raise AssertionError("\n".join([f"they part at record {apart} of {len(records)}:", *lines]))
+    return model
 
 
 # ---- memory enough

@@ -166,7 +166,7 @@ pressed = st.fixed_dictionaries({
     "slots": st.sampled_from([40, 300, 700, 3000, 9000]), "swappiness": st.sampled_from([0, 1, 60, 100, 200]),
     "scale": st.sampled_from([10, 100, 500]), "min_free_kbytes": st.sampled_from([-1, 0, 40, 400]),
     "high_fraction": st.sampled_from([0, 8, 20]), "disk": st.sampled_from([SLOW, FAST]), "costs": costs,
-    "hz": st.sampled_from([100, 250, 1000]), "access_ns": st.sampled_from([1, 90]),
+    "hz": st.sampled_from([100, 250, 1000]), "access_ns": st.sampled_from([1, 90, 800_000]),
 })  # fmt: skip
 # Stretches of a region: where they begin and how long they are, in percent of what is free at first.
 stretches = st.lists(
@@ -186,6 +186,15 @@ def test_memory_short(setting, fill, parts):
     """Anonymous memory and swap: kswapd, direct reclaim, refaults, clean pages in swap cache, no swap left."""
     parts = scaled(setting, [(0, fill, 1, True), *parts])
     compare(machine_setting(**setting), [(9000, 0)], records_of(*parts))
+
+
+@pytest.mark.parametrize("disk", [SLOW, FAST])
+def test_swap_with_scattered_holes(disk):
+    """Every other page of those swapped out comes back to be written: each of the next writes is a request of its own
+    then, until the plug is full."""
+    setting = machine_setting(1500, 300, slots=1000, disk=disk, costs={"reclaim_scan": 500})
+    records = records_of((0, 1800, 1, True), (0, 600, 2, True), (1, 600, 2, True))
+    assert compare(setting, [(9000, 0)], records).events["pswpin"] > 500
 
 
 @given(pressed, st.integers(0, 90), st.lists(st.tuples(st.integers(0, 2), stretches), min_size=1, max_size=4))

@@ -13,6 +13,7 @@ from pymem.codecs import get
 from pymem.errors import ScenarioError
 from pymem.records import Op, pack
 from pymem.regions import Anon
+from pymem.validation import recording, scenarios
 
 pytestmark = pytest.mark.engine
 
@@ -342,6 +343,25 @@ def test_a_run_under_pressure_is_the_same_every_time_and_finishes():
     assert results[0].status == "complete"
     assert results[0].time_ns < results[2].time_ns
     assert results[0].vmstat["pgmajfault"] > 0
+
+
+def test_a_recorded_run_of_a_real_kernel():
+    (recorded,) = recording.load(pattern="08_zram_lzorle_zipf125.s1")
+    seen = []
+    scenario = scenarios.scenario(recorded, lambda at: seen.append(run.engine.swap()["areas"][0]["zram"]))
+    run = pymem.Simulation(scenario)
+    while run.step():
+        pass
+    text = next(value for key, value in recorded.data["other_end"].items() if key.endswith("mm_stat"))
+    orig, compr, used = map(int, text.split()[:3])
+    assert seen[-1]["orig_data_size"] == pytest.approx(orig, rel=0.06)
+    assert seen[-1]["compr_data_size"] == pytest.approx(compr, rel=0.06)
+    assert seen[-1]["mem_used_total"] == pytest.approx(used, rel=0.06)
+    assert (seen[-1]["same_pages"], seen[-1]["huge_pages"]) == (0, 0)
+    events = run.engine.events_count()
+    for counter in ("pswpin", "pswpout", "pgmajfault", "pgfault"):
+        assert events[counter] == pytest.approx(recorded.delta(counter), rel=0.06), counter
+    assert events["pgpgin"] == events["pgpgout"] == recorded.delta("pgpgin") == 0
 
 
 class Anything(RuleBasedStateMachine):

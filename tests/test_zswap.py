@@ -12,6 +12,7 @@ import pymem
 from pymem.errors import ScenarioError, TunableError
 from pymem.regions import Anon
 from pymem.tunables import engine_params, resolve
+from pymem.validation import recording, scenarios
 
 pytestmark = pytest.mark.engine
 
@@ -422,6 +423,26 @@ class Anything(RuleBasedStateMachine):
 
 TestAnything = Anything.TestCase
 TestAnything.settings = settings(max_examples=40, stateful_step_count=25)
+
+
+@pytest.mark.parametrize("name", ["08_zswap_lzo_zbud_zipf2x.s1", "08_zswap_lz4_zsmalloc_zipf2x.s1"])
+def test_a_recorded_run_of_a_real_kernel(name):
+    (recorded,) = recording.load(pattern=name)
+    seen = []
+    scenario = scenarios.scenario(recorded, lambda at: seen.append(run.engine.swap()["zswap"]))
+    run = pymem.Simulation(scenario)
+    while run.step():
+        pass
+    kernel = {key.rsplit("/")[-1]: value for key, value in recorded.data["other_end"].items() if "zswap/" in key}
+    # the pool fills once, to the very same page; later on, chance decides which entries die
+    assert seen[-1]["max_pages"] == recorded.data["MemTotal_kb"] // 4 * 20 // 100
+    assert seen[-1]["stored_pages"] == pytest.approx(int(kernel["stored_pages"]), rel=0.06)
+    assert seen[-1]["pool_total_size"] == pytest.approx(int(kernel["pool_total_size"]), rel=0.06)
+    events = run.engine.events_count()
+    for counter in ("zswpin", "zswpout", "pswpin", "pswpout", "pgmajfault"):
+        assert events[counter] == pytest.approx(recorded.delta(counter), rel=0.06), counter
+    if "zbud" in name:
+        assert events["zswpout"] == recorded.delta("zswpout")
 
 
 def test_a_sample_of_rows_follows_the_content():

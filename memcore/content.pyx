@@ -61,13 +61,14 @@ cdef uint32_t content_of_write(machine_t *m, pfn_t pfn, swp_t slot) noexcept nog
     """The row of an anonymous page that is about to be written to its slot."""
     cdef contents_t *c = <contents_t *> m.contents
     cdef page_t *p = &m.frames[pfn]
-    cdef mm_t *mm = m.mms[p.owner]
+    cdef mm_t *mm
     cdef vma_t *vma
     cdef content_t *r
     cdef uint64_t z
-    if p.flags & PG_READAHEAD and c.slot_row[slot]:
-        # nobody has faulted on it since it was read, so its owner is a guess; its content is what it was
+    if p.owner == 0 or p.flags & PG_READAHEAD and c.slot_row[slot]:
+        # nobody has faulted on it since it was read, so its owner is unknown or a guess; its content is what it was
         return c.slot_row[slot]
+    mm = m.mms[p.owner]
     vma = find_vma(mm, p.index)
     if vma == NULL or vma.content == 0:
         return 0

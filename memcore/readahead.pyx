@@ -51,7 +51,8 @@ cdef pfn_t page_cache_alloc(machine_t *m, filemap_t *f, uint64_t index, int gfp,
     cdef pfn_t raced
     if pfn == NIL:
         return NIL
-    mm_charge(m, m.p.c_page_cache_add)  # before it is there: as long as nobody uses it, it could be evicted again
+    # charged first: once in the cache, a clean page may be evicted while the clock lets others run
+    mm_charge(m, m.p.c_page_cache_add)
     raced = filemap_lookup(f, index)
     if raced:
         free_frame(m, pfn)

@@ -96,7 +96,7 @@ def build(scenario: Scenario) -> tuple[door.Engine, dict[int, Task]]:
     engine = door.Engine(
         params=params, nodes=nodes, cpu_nodes=cpu_nodes, devices=devices, swaps=swaps,
         files=[{"pages": pages, "device": len(machine.swap)} for pages in files.values()],
-        contents=compression.table.arrays() if placed else None, zswap=compression.zswap(),
+        contents=compression.table.arrays(), zswap=compression.zswap(),
         sample_interval=int(scenario.sample_interval), time_limit=int(scenario.time_limit or 0), seed=scenario.seed,
     )  # fmt: skip
     tasks = {}

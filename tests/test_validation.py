@@ -163,5 +163,5 @@ def test_a_spec_that_is_not_understood(tmp_path, known):
 def test_folders_without_what_is_asked_for(tmp_path):
     with pytest.raises(ValidationError, match="no such folder"):
         recording.load(tmp_path / "none")
-    with pytest.raises(ValidationError, match="no recording matches '.99.' among 0 files"):
+    with pytest.raises(ValidationError, match=r"no recording matches '.99.' among 0 files"):
         recording.load(tmp_path, "99")

@@ -10,6 +10,7 @@ from small_machine import Fixed, SmallMachine
 
 import pymem
 from pymem.errors import ScenarioError, TunableError
+from pymem.records import Op, pack
 from pymem.regions import Anon
 from pymem.tunables import engine_params, resolve
 from pymem.validation import recording, scenarios
@@ -227,6 +228,24 @@ def test_612_writes_the_coldest_pages_back_after_a_second_chance():
     assert m["pswpout"] + m["zswpout"] == 1200 + written
 
 
+def test_what_a_full_zram_does_not_take_back_stays_in_memory():
+    zram = pymem.SwapDevice("16MiB", kind="zram", codec="lzo", mem_limit="64KiB")
+    m = full_machine("6.12", swap=[zram])
+    m.out(0, 1000)
+    for k in range(60):
+        m.out(1000 + k)
+        m.wait(10**8)
+    # written back by zswap, refused by zram: dirty pages of the swap cache that no task has mapped
+    assert m["zswpwb"] > 0
+    assert m.engine.swap()["areas"][0]["zram"]["failed_writes"] > 0
+    assert m["nr_swapcached"] > 0
+    records = np.concatenate([pack([0], Op.WILLNEED, 1060), pack(np.arange(1060), Op.LOAD)])
+    m.records(records)
+    m.pageout(0, 1060)
+    m.load(0, 1060)
+    assert m.task["rss_anon"] == 1060
+
+
 def test_61_writes_one_frame_of_zbud_back_per_hit():
     m = full_machine("6.1")
     m.out(0, 1000)
@@ -307,6 +326,16 @@ def test_a_run_under_pressure_reads_less_from_disk_with_zswap():
     assert zswap["pswpin"] < plain["pswpin"]
 
 
+def test_writeback_into_a_full_zram_under_pressure():
+    # pages come back to reclaim dirty that no task has mapped since
+    zram = pymem.SwapDevice("64MiB", kind="zram", codec="lzo", mem_limit="1MiB", priority=3)
+    disk = pymem.SwapDevice("256MiB", kind="sata", priority=3)
+    result = thrash(vm={**ON, "zswap.max_pool_percent": 10}, swap=[zram, disk])
+    assert result.status == "complete"
+    assert result.vmstat["zswpwb"] > 0
+    assert result.swap["areas"][0]["zram"]["failed_writes"] > 0
+
+
 def test_the_shrinker_keeps_the_pool_from_filling():
     off = thrash(vm={**ON, "zswap.max_pool_percent": 50})
     on = thrash(vm={**ON, "zswap.max_pool_percent": 50, "zswap.shrinker_enabled": 1})
@@ -332,6 +361,14 @@ def test_content_without_compression_matters_for_zero_pages_only():
 def test_zswap_without_swap_stores_nothing():
     work = pymem.workloads.Uniform("16MiB", accesses=20_000)
     scenario = pymem.Scenario(machine=pymem.Machine(memory="64MiB"), vm=ON, tasks=[pymem.Task("task", work)])
+    assert pymem.simulate(scenario).vmstat["zswpout"] == 0
+
+
+def test_zswap_has_nothing_to_do_for_tasks_without_memory_of_their_own():
+    scenario = pymem.Scenario(
+        machine=pymem.Machine(memory="64MiB", swap=[pymem.SwapDevice("64MiB", kind="zram")]), vm=ON,
+        tasks=[pymem.Task("reader", pymem.workloads.FileStream("80MiB"))],
+    )  # fmt: skip
     assert pymem.simulate(scenario).vmstat["zswpout"] == 0
 
 
@@ -453,6 +490,7 @@ def test_a_sample_of_rows_follows_the_content():
     assert table.place("half") == (first, rows, changes) == (0, ROWS, False)
     assert table.place("15*zero + 85*half")[0] == ROWS
     sizes, flags = table.arrays()
+    assert Table([]).arrays() is None
     assert sizes.shape == (2 * ROWS, 2)
     assert (sizes[:ROWS, 0] == LZO_HALF).all()
     zero = np.count_nonzero(flags[ROWS:]) / ROWS

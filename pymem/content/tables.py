@@ -67,6 +67,10 @@ class Table:
         first, changes = self._places[key]
         return first, ROWS, changes
 
-    def arrays(self) -> tuple[NDArray[np.uint16], NDArray[np.uint8]]:
-        """Sizes (rows x codecs, bytes) and flags (rows)."""
+    def arrays(self) -> tuple[NDArray[np.uint16], NDArray[np.uint8]] | None:
+        """Sizes (rows x codecs, bytes) and flags (rows); None where no content was asked for and nothing compresses."""
+        if not self._sizes:
+            if not self.codecs:
+                return None
+            self.place(None)
         return np.ascontiguousarray(np.concatenate(self._sizes)), np.concatenate(self._flags)

@@ -5,7 +5,7 @@ from lab import MS, SECOND, Lab, Script, anon, file, finish, load, machine, op, 
 from test_faults import ALONE
 
 from memcore.engine import EVENT_KINDS
-from pymem import Scenario, SwapDevice, Task
+from pymem import Disk, Scenario, SwapDevice, Task
 from pymem.records import Op
 from pymem.simulation import Simulation
 
@@ -169,6 +169,16 @@ def test_a_page_used_again_survives_a_stream():
 
 
 # ---- several tasks ------------------------------------------------------------------------------------------
+
+
+def test_a_file_page_stays_from_its_read_to_its_mapping():
+    """The task loses the CPU to kswapd whenever it adds a page, and kswapd has nothing to take but those pages."""
+    fast = Disk("nvme", read=0, write=0, queue_depth=1, bandwidth=1 << 42)
+    lab = Lab(machine(1024, disk=fast), a=[anon(930), file(300)], vm=ALONE, costs={"page_cache_add": MS})
+    lab.do("a", store(range(930)))
+    for first in range(930, 1230, 20):
+        lab.do("a", load(range(first, first + 20)))  # verifies every mapping
+    assert lab.counts()["pgsteal_file"] > 300 - (1024 - 930)
 
 
 def test_reclaim_under_contention_keeps_its_books():

@@ -28,7 +28,7 @@ READAHEAD = 32
 Pages = NDArray[np.int64]
 
 
-class _Spans:
+class Spans:
     """Half-open spans of touched pages, sorted, joined where at most `gap` pages apart."""
 
     def __init__(self, gap: int) -> None:
@@ -69,7 +69,7 @@ class Areas:
     """Layout of one process."""
 
     def __init__(self) -> None:
-        self._spans = _Spans(GAP)
+        self._spans = Spans(GAP)
         self._base = np.empty(0, np.int64)
 
     def touch(self, page: Pages, count: Pages) -> None:
@@ -103,7 +103,7 @@ class Extents:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self._spans = _Spans(READAHEAD)
+        self._spans = Spans(READAHEAD)
         self._base = np.empty(0, np.int64)
 
     def touch(self, page: Pages, count: Pages) -> None:

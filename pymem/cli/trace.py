@@ -33,8 +33,8 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 def import_(
     file: Annotated[Path, typer.Argument(help="A trace of another tool, perhaps packed (gz, xz, bz2, zst).")],
     out: Out,
-    format: Annotated[
-        str | None, typer.Option(help="Format of the file; default is to go by its content.")
+    form: Annotated[
+        str | None, typer.Option("--format", help="Format of the file; default is to go by its content.")
     ] = None,
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Count and leave out what does not read, instead of giving up.")
@@ -50,7 +50,7 @@ def import_(
     with _progress("importing", "accesses") as progress:
         info, source = _reading(
             file, lambda: import_trace(
-                file, out, format=format, skip_bad=skip_bad, task=task, compression=compression, progress=progress
+                file, out, form=form, skip_bad=skip_bad, task=task, compression=compression, progress=progress
             )
         )  # fmt: skip
     for message in source.complaints:
@@ -170,7 +170,7 @@ def sample(
 def export(
     trace: Trace,
     out: Annotated[Path, typer.Option("--out", "-o", help="The file to make.")],
-    format: Annotated[str, typer.Option(help="oracleGeneral (libCacheSim) or address (text).")],
+    form: Annotated[str, typer.Option("--format", help="oracleGeneral (libCacheSim) or address (text).")],
     task: Task = None,
     repeats: Annotated[
         bool, typer.Option("--repeats", help="Write a load or store as often as it repeats, not once.")
@@ -180,7 +180,7 @@ def export(
     from pymem.traces.export import export as export_trace
 
     _writable(out)
-    count = _reading(trace, lambda: export_trace(_path(trace), out, format, task=task, repeats=repeats))
+    count = _reading(trace, lambda: export_trace(_path(trace), out, form, task=task, repeats=repeats))
     typer.echo(f"{out}: {count:,} requests")
 
 
@@ -286,7 +286,8 @@ def _lines(trace: TraceFile, number: int, start: int, count: int) -> Iterator[st
     for records, times in chunks(trace, number):
         low, high = max(start - place, 0), min(max(start + count - place, 0), len(records))
         moments = np.zeros(len(records), np.uint64) if times is None else times
-        for at, page, op, repeat in zip(range(low, high), *(x[low:high].tolist() for x in unpack(records)), strict=True):
+        columns = (column[low:high].tolist() for column in unpack(records))
+        for at, page, op, repeat in zip(range(low, high), *columns, strict=True):
             if op >= Op.SLEEP:
                 where = ""
             else:

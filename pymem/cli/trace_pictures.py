@@ -134,7 +134,7 @@ def misses(one: Analysis) -> Text:
 def bar(share: float) -> str:
     """A bar of up to 40 characters."""
     eighths = round(share * BAR * 8)
-    return "█" * (eighths // 8) + ("", *"▏▎▍▌▋▊▉")[eighths % 8]
+    return "█" * (eighths // 8) + " ▏▎▍▌▋▊▉"[eighths % 8].strip()
 
 
 def columns(values: Sequence[float], rows: int = ROWS) -> list[str]:

@@ -6,6 +6,7 @@ or store, or a page of ``read()`` or ``write()``; an *access* counts repeats too
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -200,7 +201,7 @@ def buckets(histogram: NDArray[np.uint64]) -> list[Bucket]:
         edges.append(2 * edges[-1])
     return [
         Bucket(low, high - 1, int(histogram[low:high].sum()))
-        for low, high in zip(edges[:-1], edges[1:], strict=True)
+        for low, high in itertools.pairwise(edges)
         if low <= top
     ]
 

@@ -168,9 +168,9 @@ def _kept(trace: TraceFile, threshold: int, seed: int) -> dict[tuple[str, str, i
         touched.settle()
         salt = hashlib.blake2b(repr((key, seed)).encode(), digest_size=8).digest()
         parts = [np.empty(0, np.int64)]
-        for low, high in zip(touched.low.tolist(), touched.high.tolist(), strict=True):
-            for first in range(low, high, _SLICE):
-                page = np.arange(first, min(first + _SLICE, high))
+        for start, stop in zip(touched.low.tolist(), touched.high.tolist(), strict=True):
+            for first in range(start, stop, _SLICE):
+                page = np.arange(first, min(first + _SLICE, stop))
                 hashed = _mixed(page.astype(np.uint64) + np.frombuffer(salt, "<u8")[0])
                 parts.append(page[hashed >> np.uint64(64 - RATE_BITS) < threshold])
         kept[key] = np.concatenate(parts)

@@ -31,13 +31,13 @@ _SLICE = 1 << 20
 
 
 def export(
-    path: str | Path, out: str | Path, format: str, *, task: str | None = None, repeats: bool = False
+    path: str | Path, out: str | Path, form: str, *, task: str | None = None, repeats: bool = False
 ) -> int:
     """Write a task of a trace in another format; gives the number of requests.
 
     Parameters
     ----------
-    format : {"oracleGeneral", "address"}
+    form : {"oracleGeneral", "address"}
         Objects of the first are pages of the task's flat space, of 4096 bytes; they have no operations.  Addresses
         are those of the recorded program if all regions have some, else flat pages times 4096.
     task : str, optional
@@ -50,12 +50,12 @@ def export(
     TraceError
         Unknown format or task, or a damaged trace; no file is left then.
     """
-    if format not in FORMATS:
-        raise TraceError(f"format {format!r}; accepted are {', '.join(FORMATS)}")
+    if form not in FORMATS:
+        raise TraceError(f"format {form!r}; accepted are {', '.join(FORMATS)}")
     with TraceFile(path) as trace:
         number = only_task(trace, task)
         with _replacing(Path(out)) as partial:
-            if format == "address":
+            if form == "address":
                 return _addresses(trace, number, partial, repeats)
             count = _requests(trace, number, partial, repeats)
             _link(partial, count, trace.info.tasks[number].pages)

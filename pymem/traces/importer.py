@@ -31,11 +31,10 @@ PAGE_SHIFT = 12
 SPOOL_ROWS = 1 << 17
 #: What is kept of an access until the pages are numbered; `count` repeats a load or store, else it counts pages.
 ROW = np.dtype([("page", "<i8"), ("count", "<i8"), ("time", "<i8"), ("stream", "<u4"), ("write", "u1")])
-Progress = "Callable[[int, int], None]"
 
 
 def import_trace(
-    path: str | Path, out: str | Path, *, format: str | None = None, skip_bad: bool = False, task: str | None = None,
+    path: str | Path, out: str | Path, *, form: str | None = None, skip_bad: bool = False, task: str | None = None,
     compression: str = "lzma", progress: Callable[[int], None] | None = None,
 ) -> tuple[TraceInfo, Source]:  # fmt: skip
     """Make a native trace of a foreign one.
@@ -46,7 +45,7 @@ def import_trace(
         The foreign trace; packed ones are unpacked on the way.
     out : str or Path
         The native trace; nothing is left there if an error is raised.
-    format : str, optional
+    form : str, optional
         Name of the format; default is to go by the content.
     skip_bad : bool
         Count and leave out what does not read, instead of raising TraceError.
@@ -69,9 +68,9 @@ def import_trace(
         A file cannot be read or written.
     """
     with Source(path, skip_bad=skip_bad) as source:
-        reader = reader_for(source, format)
+        reader = reader_for(source, form)
         name = task or Path(path).name.split(".")[0] or "main"
-        made = reader.convert(source, Path(out), name, {}, compression)
+        made = reader.convert(source, Path(out), name, compression)
         if made is not None:
             return made, source
         with tempfile.TemporaryFile(prefix="pymem-spool-") as spool:
@@ -108,8 +107,8 @@ class _Spool:
         else:
             empty = batch.size <= 0
             source.leave_out("requests of 0 bytes", int(empty.sum()))
-            first = (batch.place >> np.uint64(PAGE_SHIFT)).astype(np.int64)
-            last = (batch.place + np.maximum(batch.size - 1, 0).astype(np.uint64) >> np.uint64(PAGE_SHIFT)).astype(np.int64)
+            end = batch.place + np.maximum(batch.size - 1, 0).astype(np.uint64)
+            first, last = ((place >> np.uint64(PAGE_SHIFT)).astype(np.int64) for place in (batch.place, end))
             rows = self._rows(batch, first, np.maximum(last - first + 1, 1))[~empty]
             if self.reader.kind == "address":
                 rows = _runs(_each_page(rows))

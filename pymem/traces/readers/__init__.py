@@ -66,4 +66,4 @@ def reader_for(source: Source, name: str | None = None) -> Reader:
     if name is not None:
         raise TraceError(f"format {name!r}; accepted are {known}")
     found = f"begins with {source.head[:40]!r}" if source.head else "is empty"
-    raise TraceError(f"{source.name}: {found}, which no reader knows; if it is one of these name it by --format: {known}")
+    raise TraceError(f"{source.name}: {found}, which no reader knows; if you do, give --format: {known}")

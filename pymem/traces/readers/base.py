@@ -23,7 +23,7 @@ import numpy as np
 from pymem.errors import TraceError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import DTypeLike, NDArray
 
@@ -85,7 +85,7 @@ class Reader(ABC):
     def read(self, source: Source) -> Iterator[Batch]:
         """The accesses; TraceError at the first bad line or record, unless the source leaves them out."""
 
-    def convert(self, source: Source, out: Path, task: str, about: dict[str, Any], compression: str) -> TraceInfo | None:
+    def convert(self, source: Source, out: Path, task: str, compression: str) -> TraceInfo | None:
         """Write the trace, where a format holds more than accesses; None: `read` gives all there is."""
         return None
 
@@ -201,15 +201,24 @@ class Source:
             self.complaints.append(message)
 
     def good(
-        self, ok: NDArray[np.bool_], where: Callable[[int], str], found: Callable[[int], bytes], accepted: str
-    ) -> NDArray[np.bool_]:
-        """Reject what is not `ok` (an index is asked for its place and bytes); gives `ok` back."""
+        self, ok: NDArray[np.bool_], numbers: Sequence[int] | NDArray[np.int64], found: Callable[[int], bytes],
+        accepted: str, what: str = "line",
+    ) -> NDArray[np.bool_]:  # fmt: skip
+        """Reject what is not `ok`, with its number and, by `found`, its bytes; gives `ok` back."""
         if not ok.all():
             bad = np.flatnonzero(~ok)
             for i in bad[: KEPT if self.skip_bad else 1].tolist():
-                self.reject(where(i), found(i), accepted)
+                self.reject(f"{what} {numbers[i]}", found(i), accepted)
             self.bad += max(len(bad) - KEPT, 0)
         return ok
+
+    def good_records(self, ok: NDArray[np.bool_], first: int, found: NDArray[Any], accepted: str) -> NDArray[Any]:
+        """Reject the binary records that are not `ok`; the others."""
+
+        def data(i: int) -> bytes:
+            return bytes(found[i].tobytes())
+
+        return np.asarray(found[self.good(ok, range(first, first + len(found)), data, accepted, "record")])
 
     def leave_out(self, what: str, count: int) -> None:
         """Count well-formed lines that are no access to a page."""
@@ -248,7 +257,7 @@ class _Hashed(io.RawIOBase):
 class _Zlib(io.RawIOBase):
     """A zlib stream, unpacked in bounded memory."""
 
-    def __init__(self, file: io.BufferedReader) -> None:
+    def __init__(self, file: Any) -> None:
         self.file = file
         self.stream = zlib.decompressobj()
 

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
-from .base import Batch, Source
+import numpy as np
+
+from .base import Batch
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from .base import Source
 
 READ, WRITE, OTHER = 0, 1, 2
 _WORDS = {

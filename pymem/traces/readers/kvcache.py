@@ -50,11 +50,12 @@ class KvCache(Reader):
             size = table.decimal(column["size"], _MOST_SIZE) + table.decimal(column["key_size"], _MOST_SIZE)
             count = table.decimal(column["op_count"], _MOST_COUNT)
             table.ok &= table.span(column["key"])[1] > 0
-            good = table.good(source, f"{len(names)} fields, a known op, sizes up to 1 GiB, op_count up to {_MOST_COUNT}")
+            accepted = f"{len(names)} fields, a known op, sizes up to 1 GiB, op_count up to {_MOST_COUNT}"
+            good = table.good(source, accepted)
             texts = [text for text, ok in zip(table.texts(column["key"]), good.tolist(), strict=True) if ok]
             key = keys.numbers(texts)
-            size, operation, count = size[good].astype(np.int64), operation[good], count[good].astype(np.int64)
+            sizes, operation, counts = size[good].astype(np.int64), operation[good], count[good].astype(np.int64)
             # Lines in groups, so that counts do not make an array without bound.
-            for rows in np.split(np.arange(len(key)), np.flatnonzero(np.diff(np.cumsum(count) // _SLICE)) + 1):
-                row = np.repeat(rows, count[rows])
-                yield batch(source, key[row], size[row], operation[row])
+            for rows in np.split(np.arange(len(key)), np.flatnonzero(np.diff(np.cumsum(counts) // _SLICE)) + 1):
+                row = np.repeat(rows, counts[rows])
+                yield batch(source, key[row], sizes[row], operation[row])

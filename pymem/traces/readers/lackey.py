@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -48,7 +48,7 @@ class Lackey(Reader):
         for number, block in source.lines():
             lines = block.splitlines(keepends=True)
             good = [_LINE.fullmatch(line.rstrip(b"\r\n")) is not None for line in lines]
-            source.good(np.array(good), lambda i, n=number: f"line {n + i}", lambda i, x=lines: x[i].rstrip(), ACCEPTED)
+            source.good(np.array(good), range(number, number + len(lines)), lines.__getitem__, ACCEPTED)
             yield b"".join(line for line, ok in zip(lines, good, strict=True) if ok)
 
     def read(self, source: Source) -> Iterator[Batch]:
@@ -69,7 +69,7 @@ class Lackey(Reader):
         parser.close()
         yield from batches()
 
-    def convert(self, source: Source, out: Path, task: str, about: dict[str, Any], compression: str) -> TraceInfo:
+    def convert(self, source: Source, out: Path, task: str, compression: str) -> TraceInfo:
         from pymem.traces.convert import LackeyConverter
 
         def skip(error: Exception, line: bytes, number: int) -> None:
@@ -78,6 +78,5 @@ class Lackey(Reader):
         with LackeyConverter(name=source.name, on_bad_call=skip if source.skip_bad else None) as converter:
             for text in self._text(source):
                 converter.feed(text)
-            converter.parser.flush()
-            known = {"imported": about_source(source, self)}
-            return converter.finish(out, task=task, provenance={**about, **known}, compression=compression)
+            about = {"imported": about_source(source, self)}
+            return converter.finish(out, task=task, provenance=about, compression=compression)

@@ -41,11 +41,8 @@ class OracleGeneral(Reader):
 
     def read(self, source: Source) -> Iterator[Batch]:
         for first, found in source.records(REQUEST, "oracleGeneral request"):
-            good = source.good(
-                _plausible(found, first), lambda i, n=first: f"record {n + i}", lambda i, f=found: f[i].tobytes(),
-                "a request whose next one (-1: none) comes after it",
-            )  # fmt: skip
-            kept = found[good]
+            accepted = "a request whose next one (-1: none) comes after it"
+            kept = source.good_records(_plausible(found, first), first, found, accepted)
             yield Batch(
                 kept["id"].astype(np.uint64), kept["size"].astype(np.int64), np.zeros(len(kept), np.bool_),
                 kept["time"].astype(np.int64) * 10**9,
@@ -56,4 +53,5 @@ def _plausible(found: NDArray[np.void], first: int) -> NDArray[np.bool_]:
     """Next requests are counted from 1, so that of record i is at least i + 2."""
     following = found["next"]
     number = first + np.arange(len(found))
-    return np.asarray((following == -1) | (following == NEVER) | ((following >= number + 2) & (following < _MOST_REQUESTS)))
+    later = (following >= number + 2) & (following < _MOST_REQUESTS)
+    return np.asarray(later | (following == -1) | (following == NEVER))

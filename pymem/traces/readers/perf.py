@@ -23,6 +23,7 @@ _LINE = re.compile(
     rb"(?:\d+\s+)?(?:(?:page|major|minor)-faults(?::\w*)?:\s+(?P<addr>[0-9a-f]{1,16})(?:\s+[0-9a-f]{1,16}.*)?"
     rb"|exceptions:page_fault_(?:user|kernel):\s+address=(?P<at>\S+)\s+ip=\S+\s+error_code=(?P<error>0x[0-9a-f]{1,8}).*)"
 )
+ACCEPTED = "a fault as perf script -F comm,pid,tid,time,event,addr,ip prints it"
 _TRACED = re.compile(rb"(?:0x)?([0-9a-f]{1,16})(?:[fF])?")
 _WRITE_FAULT = 2  # X86_PF_WRITE in an error code
 
@@ -51,7 +52,7 @@ class Perf(Reader):
                 if found and address is None and (traced := _TRACED.fullmatch(found["at"])):
                     address = traced[1]
                 if found is None or address is None:
-                    source.reject(f"line {number + i}", line, "a fault as perf script -F comm,pid,tid,time,event,addr prints it")
+                    source.reject(f"line {number + i}", line, ACCEPTED)
                     continue
                 moment = int(found["s"]) * 10**9 + int(found["us"].ljust(9, b"0"))
                 write = found["error"] is not None and bool(int(found["error"], 16) & _WRITE_FAULT)

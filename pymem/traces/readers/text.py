@@ -186,7 +186,7 @@ class Table:
 
     def good(self, source: Source, accepted: str) -> NDArray[np.bool_]:
         """Reject the rows that were not understood; the others, as a mask."""
-        return source.good(self.ok, lambda i: f"line {self.numbers[i]}", self.line, accepted)
+        return source.good(self.ok, self.numbers, self.line, accepted)
 
 
 def tables(source: Source, least: int, most: int, *, comma: bool = False, header: bool = False) -> Iterator[Table]:

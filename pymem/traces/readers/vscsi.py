@@ -64,18 +64,15 @@ class Vscsi(Reader):
             (n for n, layout in _LAYOUTS.items() if version(source.head[: layout.itemsize]) == n), None
         )
         if number is None:
-            found = source.head[:32]
-            raise TraceError(f"{source.name}, record 0: {found!r} is neither of version 1 nor 2 of VSCSI records")
+            raise TraceError(f"{source.name}, record 0: {source.head[:32]!r} is of neither version of VSCSI")
         for first, found in source.records(_LAYOUTS[number], f"VSCSI {number} record"):
-            good = source.good(
-                _plausible(found, number), lambda i, n=first: f"record {n + i}", lambda i, f=found: f[i].tobytes(),
-                f"a record of version {number} with a command below 256 and at most 1 GiB below 4 PiB",
-            )  # fmt: skip
-            write = np.isin(found["command"], _WRITES)
-            moves = np.isin(found["command"], _READS) | write
-            source.leave_out("other SCSI commands", int((good & ~moves).sum()))
-            kept = found[good & moves]
+            accepted = f"a record of version {number} with a command below 256 and at most 1 GiB below 4 PiB"
+            good = source.good_records(_plausible(found, number), first, found, accepted)
+            write = np.isin(good["command"], _WRITES)
+            moves = np.isin(good["command"], _READS) | write
+            source.leave_out("other SCSI commands", int((~moves).sum()))
+            kept = good[moves]
             yield Batch(
                 kept["block"].astype(np.uint64) * np.uint64(SECTOR), kept["bytes"].astype(np.int64),
-                write[good & moves], kept["us"].astype(np.int64) * 1000,
+                write[moves], kept["us"].astype(np.int64) * 1000,
             )  # fmt: skip

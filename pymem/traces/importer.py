@@ -200,13 +200,14 @@ def _write(spool: _Spool, out: Path, name: str, compression: str, about: dict[st
                 mine = np.isin(rows["stream"], [s for s, n in task.items() if n == number])
                 records, times = _records(rows[mine], dense[mine], kind == "address")
                 if len(records):
-                    writer.append(records, number, times - np.uint64(spool.first_time) if spool.times else None)
+                    moments = (times - spool.first_time).astype(np.uint64)
+                    writer.append(records, number, moments if spool.times else None)
     return writer.info()
 
 
 def _records(
     rows: NDArray[np.void], dense: NDArray[np.int64], memory: bool
-) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
     """Records and their times; what is too much for one record becomes several."""
     op = rows["write"].astype(np.uint64) + np.uint64(Op.LOAD if memory else Op.READ)
     count, time = rows["count"].astype(np.int64), rows["time"].astype(np.int64)
@@ -218,4 +219,4 @@ def _records(
         dense = np.repeat(dense, parts) + (0 if memory else done)
         op, time = np.repeat(op, parts), np.repeat(time, parts)
     records = dense.astype(np.uint64) | op << np.uint64(40) | (count - 1).astype(np.uint64) << np.uint64(46)
-    return records, time.astype(np.uint64)
+    return records, time

@@ -24,14 +24,16 @@ _NAMES = {
     "op": "op operation",
 }
 COLUMNS = {name: column for column, names in _NAMES.items() for name in names.split()}
+#: Columns that are there and not used.  Others are refused: a misspelt ``size`` would change every page.
+UNUSED = set("ttl ns namespace tenant tenant_id client_id next_access_vtime".split())
 
 
 def columns(head: bytes) -> tuple[dict[str, int], int] | None:
-    """Places of the columns by the first line, and how many there are; None if it does not name a key."""
+    """Places of the columns by the first line, and how many there are; None if it names no key, or unknown columns."""
     names = [name.strip().lower() for name in head.split(b"\n", 1)[0].lstrip(b"#").decode("latin-1").split(",")]
     found = {COLUMNS[name]: place for place, name in enumerate(names) if name in COLUMNS}
-    twice = sum(name in COLUMNS for name in names) != len(found)
-    return None if twice or "key" not in found or len(names) < 2 else (found, len(names))
+    known = len(found) + len(UNUSED & set(names)) == len(names)
+    return (found, len(names)) if known and "key" in found and len(names) > 1 else None
 
 
 class Csv(Reader):
@@ -49,8 +51,8 @@ class Csv(Reader):
         if layout is None:
             first = source.head.split(b"\n", 1)[0][:60]
             raise TraceError(
-                f"{source.name}, line 1: {first!r} names no columns; accepted are time, obj_id, obj_size and op, "
-                "of which obj_id must be there"
+                f"{source.name}, line 1: {first!r} does not name the columns; accepted are time, obj_id (which must be "
+                f"there), obj_size, op and, not used, {', '.join(sorted(UNUSED))}"
             )
         place, width = layout
         keys = Keys()

@@ -20,11 +20,14 @@ if TYPE_CHECKING:
 
 _LINE = re.compile(
     rb"\s*(?P<comm>\S.*?)\s+(?P<pid>\d{1,10})(?:/\d{1,10})?\s+(?:\[\d+\]\s+)?(?P<s>\d{1,9})\.(?P<us>\d{6}|\d{9}):\s+"
-    rb"(?:\d+\s+)?(?:(?:page|major|minor)-faults(?::\w*)?:\s+(?P<addr>[0-9a-f]{1,16})(?:\s+[0-9a-f]{1,16}.*)?"
-    rb"|exceptions:page_fault_(?:user|kernel):\s+address=(?P<at>\S+)\s+ip=\S+\s+error_code=(?P<error>0x[0-9a-f]{1,8}).*)"
+    # After the address an instruction pointer may follow, but not a symbol: then the first number is no address.
+    rb"(?:(?:\d+\s+)?(?:page|major|minor)-faults(?::\w*)?:\s+(?P<addr>[0-9a-f]{1,16})(?:\s+[0-9a-f]{6,16}(?:\s.*)?)?"
+    rb"|exceptions:page_fault_(?P<mode>user|kernel):\s+address=0x(?P<at>[0-9a-f]{1,16})\s+ip=\S+"
+    rb"\s+error_code=(?P<error>0x[0-9a-f]{1,8}).*)"
 )
 ACCEPTED = "a fault as perf script -F comm,pid,tid,time,event,addr,ip prints it"
-_TRACED = re.compile(rb"(?:0x)?([0-9a-f]{1,16})(?:[fF])?")
+#: End of user space. Some versions of perf print an f after an address, which would make it a larger one.
+_USER_END = 1 << 47
 _WRITE_FAULT = 2  # X86_PF_WRITE in an error code
 
 
@@ -48,16 +51,14 @@ class Perf(Reader):
                 if not line.strip() or line.startswith(b"#"):
                     continue
                 found = _LINE.fullmatch(line)
-                address = found["addr"] if found else None
-                if found and address is None and (traced := _TRACED.fullmatch(found["at"])):
-                    address = traced[1]
-                if found is None or address is None:
+                address = int(found["addr"] or found["at"], 16) if found else 0
+                if found is None or (found["mode"] == b"user" and address >= _USER_END):
                     source.reject(f"line {number + i}", line, ACCEPTED)
                     continue
                 moment = int(found["s"]) * 10**9 + int(found["us"].ljust(9, b"0"))
                 write = found["error"] is not None and bool(int(found["error"], 16) & _WRITE_FAULT)
                 names.append(b"%s-%s" % (found["comm"], found["pid"]))
-                rows.append((int(address, 16), write, moment))
+                rows.append((address, write, moment))
             if rows:
                 stream = processes.numbers(names)
                 self.streams = processes.names

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pymem.units import MAX_TIME
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -149,12 +151,12 @@ class Table:
             digit = _DIGIT[byte]
             ok &= ~here | dot | (digit < 10)
             take = here & ~dot & (fraction < 9)
-            ok &= ~take | (value < 10**17)
+            ok &= ~take | (value < MAX_TIME // 10)
             value = np.where(take & ok, value * 10 + digit, value)
             fraction += (dot | (take & (fraction >= 0))) & here
         missing = 9 - np.clip(fraction, 0, 9)
         scale = 10**missing
-        ok &= value <= (1 << 62) // scale
+        ok &= value <= MAX_TIME // scale
         self.ok &= ok & (fraction != 0)
         return np.where(ok, value, 0) * scale
 
@@ -194,9 +196,10 @@ def tables(source: Source, least: int, most: int, *, comma: bool = False, header
     for number, block in source.lines():
         if header and number == 1:
             number, block = 2, block[block.index(b"\n") + 1 :]
-        table = Table(block, number, least, most, comma=comma)
-        if len(table):
-            yield table
+        if block:
+            table = Table(block, number, least, most, comma=comma)
+            if len(table):
+                yield table
 
 
 def sniffed(head: bytes, pattern: bytes, *, most: int = 100) -> bool:

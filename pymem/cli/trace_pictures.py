@@ -98,7 +98,10 @@ def analysis(one: Analysis) -> list[RenderableType]:
     if one.reuse:
         parts += [Text("\nreuse distance: other pages since the last reference", "bold"), reuse(one)]
     if one.misses:
-        parts += [Text("\nmiss ratio of an LRU memory by its pages", "bold"), misses(one)]
+        parts += [Text("\nmiss ratio of an LRU memory by its pages, sizes growing geometrically", "bold"), misses(one)]
+        if one.exact_from > 1:
+            note = f"the trace was filtered when it was recorded: distances and misses are right from {one.exact_from} pages on"
+            parts.append(Text(note, "dim"))
     return [*parts, Text()]
 
 

@@ -80,6 +80,9 @@ class Analysis:
     misses : list of MissRatio
     sequential : float
         Share of the references to another page than before that go to the next page.
+    exact_from : int
+        The trace went through a filter that keeps the decisions of LRU memories of at least so many pages, so that
+        distances and misses below are too small; 1 where there was none.
     zipf : Zipf or None
         None with fewer than two pages, or where all pages are referenced equally often.
     """
@@ -99,6 +102,7 @@ class Analysis:
     reuse: list[Bucket]
     misses: list[MissRatio]
     sequential: float
+    exact_from: int
     zipf: Zipf | None
 
     def to_dict(self) -> dict[str, Any]:
@@ -127,7 +131,7 @@ def analyze(
         A damaged trace, or one of more than 2**32 - 1 pages.
     """
     task = trace.info.tasks[number]
-    survey = _Survey(task, max(-(-task.accesses // windows), 1))
+    survey = _Survey(task, max(-(-task.accesses // windows), 1), max(_filter(trace.info.provenance), 1))
     for found in references(trace, number):
         survey.take(found)
         if progress is not None:
@@ -135,18 +139,26 @@ def analyze(
     return survey.result()
 
 
+def _filter(about: Any) -> int:
+    """The largest window of a filter that a provenance tells of, at whatever step; 0 for none."""
+    if isinstance(about, dict):
+        own = about["window_pages"] if isinstance(about.get("window_pages"), int) else 0
+        return max([own, *map(_filter, about.values())])
+    return max(map(_filter, about), default=0) if isinstance(about, list) else 0
+
+
 class _Survey:
     """Everything that is counted on the way."""
 
-    def __init__(self, task: TaskInfo, window: int) -> None:
-        self.task, self.window = task, window
+    def __init__(self, task: TaskInfo, window: int, exact_from: int) -> None:
+        self.task, self.window, self.exact_from = task, window, exact_from
         self.distances = ReuseDistances(task.pages)
         self.counts = np.zeros(task.pages, np.int64)
         self.written = np.zeros(task.pages, np.bool_)
         self.stamp = np.zeros(task.pages, np.uint32)  # last window that touched a page, from 1
         self.working_set: list[int] = []
         self.kinds = np.zeros(4, np.int64)
-        self.references = self.accesses = self.moves = self.steps = self.repeated = 0
+        self.references = self.accesses = self.moves = self.steps = 0
         self.last: int | None = None
 
     def take(self, found: References) -> None:
@@ -171,7 +183,6 @@ class _Survey:
             self.working_set += [0] * (place + 1 - len(self.working_set))
             self.working_set[place] += len(fresh)
         self.references += len(page)
-        self.repeated += int(found.repeats.sum()) - len(page)
         self.accesses += int(found.repeats.sum())
 
     def result(self) -> Analysis:
@@ -188,7 +199,7 @@ class _Survey:
             task.name, task.records, self.references, self.accesses, loads, stores, reads, writes, footprint,
             self.window, self.working_set, int(self.distances.cold), buckets(histogram),
             curve(histogram, int(self.distances.cold), self.accesses), self.steps / self.moves if self.moves else 0.0,
-            zipf(self.counts[touched]),
+            self.exact_from, zipf(self.counts[touched]),
         )  # fmt: skip
 
 

@@ -65,11 +65,13 @@ def instructions(*rows):
     return made.tobytes()
 
 
+# fmt: off
 FILES = {
     "lackey": Foreign(
         b"==9== Lackey, an example Valgrind tool\n S 1ffe000,8\nI  0401ab70,3\nI  0401ab73,3\n L 1ffeffc,8\n",
         # The last load reaches into the next page.  Of the code nothing is known but that it is executed.
-        [Task("x", [anon(0x1FFE000, 2), ("file", "code@401a000", 0x401A000, 1)], [(0, S, 1), (2, L, 2), (0, L, 1), (1, L, 1)])],
+        [Task("x", [anon(0x1FFE000, 2), ("file", "code@401a000", 0x401A000, 1)],
+              [(0, S, 1), (2, L, 2), (0, L, 1), (1, L, 1)])],
     ),
     "pin": Foreign(
         b"0x401000: R 0x7ffe0ffc 8\n0x401004: W 0x7ffe1000\n#eof\n",
@@ -83,23 +85,24 @@ FILES = {
             Task("a b-27630", [anon(0x55DAA5D38000, 2)], [(0, L, 1), (1, L, 1)], [0, 1_000_000]),
             Task("ls-9", [anon(0x2000, 1)], [(0, S, 1)], [100_000]),
         ],
-    ),  # fmt: skip
+    ),
     "damon": Foreign(
         damon(snapshot("1,000", ("4,096", "12,288", "2"), (12288, 16384, 1), (16384, 1 << 44, 0))),
         # Two samples per aggregation: the first region is loaded in both, the second in the first only.
-        [Task("target7", [anon(0x1000, 3)], [(0, L, 1), (1, L, 1), (2, L, 1), (0, L, 1), (1, L, 1)], [0] * 3 + [5_000_000] * 2)],
+        [Task("target7", [anon(0x1000, 3)], [(0, L, 1), (1, L, 1), (2, L, 1), (0, L, 1), (1, L, 1)],
+              [0] * 3 + [5_000_000] * 2)],
     ),
     "kvcache": Foreign(
         b"key,op,size,op_count,key_size,ttl\nab,GET,5000,2,10,0\ncd,SET,0,1,10,0\nab,DELETE,0,1,10,0\n",
         [Task("x", [file("x", 3)], [(0, R, 2), (0, R, 2), (2, W, 1)])],
         b"ab,FLY,1,1,10,0\n", places=False,
-    ),  # fmt: skip
+    ),
     "csv": Foreign(
         b"time,obj_id,obj_size,op\n1,7,100,read\n1.5,seven,5000,write\n2,7,4097,get\n",
         # The object 7 is two pages long in the end, so the other one begins after two.
         [Task("x", [file("x", 4)], [(0, R, 1), (2, W, 2), (0, R, 2)], [0, 500_000_000, 1_000_000_000])],
         b"1,7,100,fly\n", places=False,
-    ),  # fmt: skip
+    ),
     "msr": Foreign(
         b"128166372003061629,usr,0,Read,8192,4096,100\n128166372003061639,usr,1,Write,4095,2,100\n"
         b"128166372003061649,usr,0,Read,0,0,1\n",
@@ -108,13 +111,14 @@ FILES = {
     "spc": Foreign(
         b"0,20941264,8192,W,0.551706\n0,20939840,8192,R,0.554041\n1,0,512,r,1.0\n",
         # 512-byte blocks: pages 2617658 and 2617480 of unit 0, with a hole of 176 pages that becomes one of 32.
-        [Task("x", [file("asu0", 36), file("asu1", 1)], [(34, W, 2), (0, R, 2), (36, R, 1)], [0, 2_335_000, 448_294_000])],
+        [Task("x", [file("asu0", 36), file("asu1", 1)], [(34, W, 2), (0, R, 2), (36, R, 1)],
+              [0, 2_335_000, 448_294_000])],
     ),
     "twitter": Foreign(
         b"10,a:a,2,10,1,get,0\n11,bb,2,9000,1,set,60\n11,a:a,2,10,1,delete,0\n12,a:a,2,10,1,gets,0\n",
         [Task("x", [file("x", 4)], [(0, R, 1), (1, W, 3), (0, R, 1)], [0, 10**9, 2 * 10**9])],
         b"10,aa,2,10,1,fly,0\n", places=False,
-    ),  # fmt: skip
+    ),
     "arc": Foreign(
         b"100 16 0 0\n200 1 0 1\n900000 8 0 2\n",
         # Bytes 51200 to 59391, 102400 to 102911 and 460800000 to 460804095; holes up to 32 pages stay.
@@ -150,7 +154,8 @@ FILES = {
         [Task("x", [anon(0x401000, 1), anon(0x7FFF0000, 1)], [(0, L, 1), (1, L, 1), (0, L, 1), (1, S, 1)])],
         b"\xff" * 64,
     ),
-}  # fmt: skip
+}
+# fmt: on
 
 VSCSI_2 = np.array([(0x28, 0x200, 1, 4096, 1, 16, 5, 1), (0x2A, 0x200, 1, 4096, 1, 0, 7, 1)], VERSION_2).tobytes()
 BINARY = {"vscsi": VERSION_1.itemsize, "oracleGeneral": REQUEST.itemsize, "champsim": INSTRUCTION.itemsize}

@@ -26,6 +26,7 @@ app = typer.Typer(no_args_is_help=True, help="Recordings of programs: import, re
 Trace = Annotated[str, typer.Argument(help="A trace (.pmt), or builtin:NAME.")]
 Out = Annotated[Path, typer.Option("--out", "-o", help="The trace to make.")]
 Task = Annotated[str | None, typer.Option(help="Only this task.")]
+Compression = Annotated[str, typer.Option(help="lzma, zlib or none; what is not packed replays fastest.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -40,7 +41,7 @@ def import_(
         bool, typer.Option("--skip-bad", help="Count and leave out what does not read, instead of giving up.")
     ] = False,
     task: Annotated[str | None, typer.Option(help="Name of the task; default the name of the file.")] = None,
-    compression: Annotated[str, typer.Option(help="lzma, zlib or none.")] = "lzma",
+    compression: Compression = "lzma",
     as_json: AsJson = False,
 ) -> None:
     """Make a trace of another tool's trace; docs/traces.md lists the formats."""
@@ -69,6 +70,7 @@ def record(
     ] = 64,
     task: Annotated[str | None, typer.Option(help="Name of the task; default that of the program.")] = None,
     directory: Annotated[Path, typer.Option(help="Where the program runs.")] = Path(),
+    compression: Compression = "lzma",
     as_json: AsJson = False,
 ) -> None:
     """Run a program under valgrind and leave its trace; Ctrl-C leaves none."""
@@ -77,8 +79,9 @@ def record(
     _writable(out)
     with _progress("recording", "lines of lackey") as progress:
         info = record_program(
-            command, out, task=task, window=window, directory=directory, progress=lambda lines, _: progress(lines)
-        )
+            command, out, task=task, window=window, directory=directory, compression=compression,
+            progress=lambda lines, _: progress(lines),
+        )  # fmt: skip
     _made(info, as_json)
 
 
@@ -132,24 +135,27 @@ def cut(
     start: Annotated[int, typer.Option(min=0, help="First record to keep, of each task.")] = 0,
     stop: Annotated[int | None, typer.Option(min=1, help="First record to leave out again.")] = None,
     task: Task = None,
+    compression: Compression = "lzma",
 ) -> None:
     """Keep a range of records."""
     from pymem.traces import edit
 
     _writable(out)
-    _made(_reading(trace, lambda: edit.cut(_path(trace), out, start, stop, task)), False)
+    _made(_reading(trace, lambda: edit.cut(_path(trace), out, start, stop, task, compression=compression)), False)
 
 
 @app.command()
 def merge(
     traces: Annotated[list[str], typer.Argument(help="Traces; each brings its tasks.")],
     out: Out,
+    compression: Compression = "lzma",
 ) -> None:
     """Put several traces into one with several tasks; files of the same name are the same file."""
     from pymem.traces import edit
 
     _writable(out)
-    _made(_reading(", ".join(traces), lambda: edit.merge([_path(one) for one in traces], out)), False)
+    paths = [_path(one) for one in traces]
+    _made(_reading(", ".join(traces), lambda: edit.merge(paths, out, compression=compression)), False)
 
 
 @app.command()
@@ -158,12 +164,13 @@ def sample(
     out: Out,
     rate: Annotated[float, typer.Option(help="Share of the pages to keep, above 0 and up to 1.")],
     seed: Annotated[int, typer.Option(help="Another seed chooses other pages.")] = 0,
+    compression: Compression = "lzma",
 ) -> None:
     """Keep all records of some pages (SHARDS): a smaller trace with the same miss ratios in a smaller memory."""
     from pymem.traces import edit
 
     _writable(out)
-    _made(_reading(trace, lambda: edit.sample(_path(trace), out, rate, seed)), False)
+    _made(_reading(trace, lambda: edit.sample(_path(trace), out, rate, seed, compression=compression)), False)
 
 
 @app.command()

@@ -100,8 +100,8 @@ def analysis(one: Analysis) -> list[RenderableType]:
     if one.misses:
         parts += [Text("\nmiss ratio of an LRU memory by its pages, sizes growing geometrically", "bold"), misses(one)]
         if one.exact_from > 1:
-            note = f"the trace was filtered when it was recorded: distances and misses are right from {one.exact_from} pages on"
-            parts.append(Text(note, "dim"))
+            note = "the trace was filtered when it was recorded: distances and misses are right from"
+            parts.append(Text(f"{note} {one.exact_from} pages on", "dim"))
     return [*parts, Text()]
 
 

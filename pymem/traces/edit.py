@@ -35,7 +35,10 @@ def _origin(trace: TraceFile) -> dict[str, Any]:
     return {"file": info.path.rsplit("/", 1)[-1], "sha256": info.sha256, "provenance": info.provenance}
 
 
-def cut(path: str | Path, out: str | Path, start: int, stop: int | None = None, task: str | None = None) -> TraceInfo:
+def cut(
+    path: str | Path, out: str | Path, start: int, stop: int | None = None, task: str | None = None, *,
+    compression: str = "lzma",
+) -> TraceInfo:  # fmt: skip
     """Keep records `start` to `stop` - 1 of each task, or of one task alone.
 
     Raises
@@ -48,7 +51,7 @@ def cut(path: str | Path, out: str | Path, start: int, stop: int | None = None, 
     with TraceFile(path) as trace:
         tasks = chosen_tasks(trace, task)
         about = {"cut": {"start": start, "stop": stop, "task": task}, "from": _origin(trace)}
-        with Writer(out, provenance=about, times=trace.info.times) as writer:
+        with Writer(out, compression=compression, provenance=about, times=trace.info.times) as writer:
             for number in tasks:
                 info = trace.info.tasks[number]
                 made = writer.add_task(info.name, info.regions)
@@ -66,7 +69,7 @@ def cut(path: str | Path, out: str | Path, start: int, stop: int | None = None, 
     return writer.info()
 
 
-def merge(paths: Sequence[str | Path], out: str | Path) -> TraceInfo:
+def merge(paths: Sequence[str | Path], out: str | Path, *, compression: str = "lzma") -> TraceInfo:
     """Put the tasks of several traces into one; names that come twice get a number.
 
     File regions of the same name are the same file afterwards.  Times are kept if all traces have them.
@@ -75,7 +78,8 @@ def merge(paths: Sequence[str | Path], out: str | Path) -> TraceInfo:
         traces = [stack.enter_context(TraceFile(path)) for path in paths]
         times = all(trace.info.times for trace in traces)
         about = {"merged": [_origin(trace) for trace in traces]}
-        writer = stack.enter_context(Writer(out, provenance=about, times=times))
+        made_by = Writer(out, compression=compression, provenance=about, times=times)
+        writer = stack.enter_context(made_by)
         taken: set[str] = set()
         for trace in traces:
             for number, task in enumerate(trace.info.tasks):
@@ -90,7 +94,9 @@ def merge(paths: Sequence[str | Path], out: str | Path) -> TraceInfo:
     return writer.info()
 
 
-def sample(path: str | Path, out: str | Path, rate: float, seed: int = 0) -> TraceInfo:
+def sample(
+    path: str | Path, out: str | Path, rate: float, seed: int = 0, *, compression: str = "lzma"
+) -> TraceInfo:
     """Keep all records of a share of the pages, chosen by a hash.
 
     Spatial sampling as in SHARDS (Waldspurger, Park, Garthwaite, Ahmad: "Efficient MRC construction with SHARDS",
@@ -116,7 +122,7 @@ def sample(path: str | Path, out: str | Path, rate: float, seed: int = 0) -> Tra
             "from": _origin(trace),
         }
         kept = _kept(trace, threshold, seed)
-        with Writer(out, provenance=about, times=trace.info.times) as writer:
+        with Writer(out, compression=compression, provenance=about, times=trace.info.times) as writer:
             for number, task in enumerate(trace.info.tasks):
                 flat, regions, base = [np.empty(0, np.int64)], [], 0
                 for key, region in zip(_keys(trace, number), task.regions, strict=True):

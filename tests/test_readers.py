@@ -7,6 +7,7 @@ import lzma
 import sys
 import tracemalloc
 import zlib
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -82,6 +83,37 @@ def test_packed_files_are_unpacked(tmp_path, name, packing):
     tasks, source = imported(tmp_path, PACKERS[packing](FILES[name].data))
     assert tasks == FILES[name].tasks
     assert source.packing == packing
+
+
+def test_zstd_is_unpacked_frame_by_frame(tmp_path, monkeypatch):
+    magic = b"\x28\xb5\x2f\xfd"
+
+    class Frame:
+        """As a frame of the package, with zlib inside."""
+
+        def __init__(self):
+            self.inner, self.fresh = zlib.decompressobj(), True
+            self.eof, self.unused_data = False, b""
+
+        def decompress(self, data):
+            if self.fresh and not data.startswith(magic):
+                raise zlib.error("no frame")
+            found = self.inner.decompress(data[4:] if self.fresh else data)
+            self.fresh, self.eof, self.unused_data = False, self.inner.eof, self.inner.unused_data
+            return found
+
+    package = SimpleNamespace(ZstdDecompressor=lambda: SimpleNamespace(decompressobj=Frame), ZstdError=zlib.error)
+    monkeypatch.setitem(sys.modules, "zstandard", package)
+    monkeypatch.setattr(base, "ZSTD_BYTES", 70)
+    text = b"".join(b"R 0x%x\n" % (i * 7919 % 997 << 12) for i in range(2000))
+    half = text.index(b"\n", len(text) // 2) - 3
+    packed = b"".join(magic + zlib.compress(part) for part in (text[:half], text[half:]))
+    tasks, source = imported(tmp_path, packed)
+    assert source.packing == "zstd"
+    assert [page for page, _, count in tasks[0].records for _ in range(count)] == [i * 7919 % 997 for i in range(2000)]
+    for data, message in ((packed[:-5], "the frame has no end"), (packed + b"junk", "no frame")):
+        with pytest.raises(TraceError, match=rf"x\.dat: does not unpack after \d+ bytes \({message}\)"):
+            imported(tmp_path, data)
 
 
 def test_zstd_needs_a_package(tmp_path, monkeypatch):

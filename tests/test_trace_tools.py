@@ -323,7 +323,7 @@ def test_an_analysis_counts_what_is_there(tmp_path_factory, rows, windows, limit
     assert (found.records, found.references) == (len(rows), len(refs))
     assert found.accesses == sum(n for _, n, _ in refs)
     by_kind = Counter()
-    for page, op, count in rows:
+    for _, op, count in rows:
         by_kind[op] += count if op <= Op.WRITE else 0
     assert (found.loads, found.stores, found.reads, found.writes) == tuple(by_kind[op] for op in range(4))
     assert found.footprint == {

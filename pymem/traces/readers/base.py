@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 BLOCK_BYTES = 1 << 20
 HEAD_BYTES = 1 << 16
+ZSTD_BYTES = 1 << 12  # unpacked at once: packed text may be a thousand times smaller
 #: Longest line: more without an end of line is not the text that was expected.
 MAX_LINE = 1 << 20
 SHOWN = 60  # bytes of a bad line in a message
@@ -277,6 +278,35 @@ class _Zlib(io.RawIOBase):
         return 0
 
 
+class _Zstd(io.RawIOBase):
+    """Zstandard frames.  Not the reader of the package, which takes a file that is cut off for a whole one."""
+
+    def __init__(self, file: Any, frame: Callable[[], Any]) -> None:
+        self.file, self.frame = file, frame
+        self.stream: Any = None
+        self.packed = self.data = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self.data:
+            self.packed = self.packed or self.file.read(ZSTD_BYTES)
+            if not self.packed:
+                if self.stream is not None:
+                    raise EOFError("the frame has no end")
+                return 0
+            self.stream = self.stream or self.frame()
+            self.data = self.stream.decompress(self.packed)
+            self.packed = self.stream.unused_data if self.stream.eof else b""
+            if self.stream.eof:
+                self.stream = None
+        view = memoryview(buffer)
+        part, self.data = self.data[: len(view)], self.data[len(view) :]
+        view[: len(part)] = part
+        return len(part)
+
+
 def _unpacked(raw: io.RawIOBase, name: str) -> tuple[str, Any]:
     """How a file is packed, by its first bytes, and a stream of its content."""
     file = io.BufferedReader(raw, BLOCK_BYTES)
@@ -294,7 +324,7 @@ def _unpacked(raw: io.RawIOBase, name: str) -> tuple[str, Any]:
             import zstandard
         except ImportError:
             raise TraceError(f"{name}: is packed with zstd; pip install zstandard, or unpack it first") from None
-        return "zstd", zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True)
+        return "zstd", io.BufferedReader(_Zstd(file, zstandard.ZstdDecompressor().decompressobj), BLOCK_BYTES)
     return "none", file
 
 

@@ -88,8 +88,8 @@ FILES = {
     ),
     "damon": Foreign(
         damon(snapshot("1,000", ("4,096", "12,288", "2"), (12288, 16384, 1), (16384, 1 << 44, 0))),
-        # Two samples per aggregation: the first region is loaded in both, the second in the first only.
-        [Task("target7", [anon(0x1000, 3)], [(0, L, 1), (1, L, 1), (2, L, 1), (0, L, 1), (1, L, 1)],
+        # Two samples per aggregation: the first region is accessed in both, the second in the first only.
+        [Task("target7", [anon(0x1000, 3)], [(0, S, 1), (1, S, 1), (2, S, 1), (0, L, 1), (1, L, 1)],
               [0] * 3 + [5_000_000] * 2)],
     ),
     "kvcache": Foreign(

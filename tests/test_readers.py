@@ -151,7 +151,7 @@ def test_other_layouts_of_a_format(tmp_path):
     assert loads[0] == [Task("x", [anon(0x12000, 1), anon(0x12345000, 1)], [(1, L, 1), (0, S, 1)])]
     pair = damon(snapshot(0, (0, 8192, 1)), snapshot(20_000_000, (4096, 8192, 1)))
     assert imported(tmp_path, pair)[0] == [
-        Task("target7", [anon(0, 2)], [(0, L, 1), (1, L, 1), (1, L, 1)], [0, 0, 20_000_000])
+        Task("target7", [anon(0, 2)], [(0, S, 1), (1, S, 1), (1, L, 1)], [0, 0, 20_000_000])
     ]
 
 
@@ -167,6 +167,11 @@ def test_other_layouts_of_a_format(tmp_path):
 def test_what_perf_prints_of_other_things_is_no_address(tmp_path, line):
     with pytest.raises(TraceError, match=r"x\.dat, line 2: b'ls 18185 .*accepted is a fault as perf script"):
         imported(tmp_path, FILES["perf"].data.splitlines(keepends=True)[0] + line + b"\n", form="perf")
+
+
+def test_the_first_access_of_a_page_stores_where_stores_are_not_seen(tmp_path):
+    faults = b"".join(b"ls 1 1.%06d: page-faults: %x\n" % (i, page << 12) for i, page in enumerate((1, 2, 2, 1, 3)))
+    assert imported(tmp_path, faults)[0][0].records == [(0, S, 1), (1, S, 2), (0, L, 1), (2, S, 1)]
 
 
 def test_operations_of_caches(tmp_path):
@@ -330,9 +335,13 @@ def test_areas_are_told_apart_by_gaps(tmp_path):
 def test_scattered_addresses_keep_to_the_most_areas(tmp_path, monkeypatch):
     monkeypatch.setattr(layout, "MAX_MAP_COUNT", 2)
     tasks, _ = imported(tmp_path, b"R 0x1000\nR 0x101000\nR 0x80000000\n")
-    assert tasks[0].regions == [anon(0x1000, 257), anon(0x80000000, 1)]
-    with pytest.raises(TraceError, match=r"x\.dat: addresses are spread over .* pages"):
-        imported(tmp_path, b"R 0x1000\nR 0x4000000000000000\nR 0x8000000000000000\nR 0xff00000000000000\n")
+    # The nearest two share a region, with a hole of 16 pages instead of 255.
+    assert tasks[0].regions == [("anon", "anon@1000", None, 18), anon(0x80000000, 1)]
+    assert tasks[0].records == [(0, L, 1), (17, L, 1), (18, L, 1)]
+    # Distances of 3, 5 and 8 times 2**48 pages, less one or two: none is above 2**51, two are above 2**50.
+    tasks, _ = imported(tmp_path, b"R 0x1000\nR 0x3000000000000000\nR 0x8000000000000000\nR 0xffffffffffffffff\n")
+    assert [(start, pages) for _, _, start, pages in tasks[0].regions] == [(None, 4 + 3 * 16)]
+    assert [page for page, _, _ in tasks[0].records] == [0, 17, 34, 51]
 
 
 spans = st.lists(st.tuples(st.integers(0, 400), st.integers(1, 30)), min_size=1, max_size=60)

@@ -70,7 +70,7 @@ def import_trace(
     with Source(path, skip_bad=skip_bad) as source:
         reader = reader_for(source, form)
         name = task or Path(path).name.split(".")[0] or "main"
-        made = reader.convert(source, Path(out), name, compression)
+        made = reader.convert(source, Path(out), name, compression, progress)
         if made is not None:
             return made, source
         with tempfile.TemporaryFile(prefix="pymem-spool-") as spool:
@@ -188,14 +188,25 @@ def _write(spool: _Spool, out: Path, name: str, compression: str, about: dict[st
             for stream, files in regions.items():
                 task[stream], base[stream] = number, pages
                 pages += sum(file.pages for file in files)
+        # Memory that is only loaded is the zero page and takes no room, whatever the program did.
+        fresh = {
+            stream: np.ones(sum(region.pages for region in areas), np.bool_)
+            for stream, areas in regions.items()
+            if not spool.reader.sees_stores
+        }
         spool.file.seek(0)
         while data := spool.file.read(SPOOL_ROWS * ROW.itemsize):
-            rows = np.frombuffer(data, ROW)
+            rows = np.frombuffer(data, ROW).copy()
             dense = np.empty(len(rows), np.int64)
             for stream in np.unique(rows["stream"]).tolist():
                 mine = rows["stream"] == stream
                 page = np.ascontiguousarray(rows["page"][mine])
                 dense[mine] = spool.layouts[stream].dense(page) + base[stream]
+                if stream in fresh:
+                    met, first = np.unique(dense[mine], return_index=True)
+                    first = first[fresh[stream][met]]
+                    fresh[stream][met] = False
+                    rows["write"][np.flatnonzero(mine)[first]] = 1
             for number in sorted(set(task.values())):
                 mine = np.isin(rows["stream"], [s for s, n in task.items() if n == number])
                 records, times = _records(rows[mine], dense[mine], kind == "address")

@@ -15,10 +15,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from pymem.errors import TraceError
-
 from .address_space import GAP
-from .model import MAX_PAGES, RegionInfo
+from .model import RegionInfo
 
 #: Most areas of a process, the default of vm.max_map_count.
 MAX_MAP_COUNT = 65530
@@ -77,19 +75,24 @@ class Areas:
         self._spans.touch(page, 1)
 
     def regions(self) -> list[RegionInfo]:
-        """Anonymous regions; holes between them are at least as long as it takes to keep to vm.max_map_count."""
+        """Anonymous regions, no more than vm.max_map_count.
+
+        Areas beyond that share a region with their neighbours, which then has no address.
+        """
         spans = self._spans
         spans.settle()
-        while len(spans.low) > MAX_MAP_COUNT:
-            spans.gap *= 2
-            spans.settle()
-        length = spans.high - spans.low
-        self._base = np.cumsum(length) - length
-        if length.sum(dtype=np.float64) > MAX_PAGES:
-            raise TraceError(f"addresses are spread over {float(length.sum(dtype=np.float64)):.3g} pages in areas")
+        holes, gap = spans.low[1:] - spans.high[:-1], GAP
+        while np.count_nonzero(holes > gap) >= MAX_MAP_COUNT:
+            gap *= 2
+        first = np.concatenate([[0], np.flatnonzero(holes > gap) + 1])
+        step = spans.high - spans.low
+        step[:-1] += np.where(holes > gap, 0, GAP)
+        self._base = np.cumsum(step) - step
+        alone = np.diff(first, append=len(step)) == 1
+        pages = np.add.reduceat(step, first)
         return [
-            RegionInfo("anon", f"anon@{low << 12:x}", low << 12, count)
-            for low, count in zip(spans.low.tolist(), length.tolist(), strict=True)
+            RegionInfo("anon", f"anon@{low << 12:x}", low << 12 if known else None, count)
+            for low, known, count in zip(spans.low[first].tolist(), alone.tolist(), pages.tolist(), strict=True)
         ]
 
     def dense(self, page: Pages) -> Pages:

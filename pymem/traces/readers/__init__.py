@@ -7,6 +7,7 @@ content in this order, so what is particular comes before what is general.
 from __future__ import annotations
 
 from pymem.errors import TraceError
+from pymem.traces.container import MAGIC
 
 from .address import Address
 from .arc import Arc
@@ -58,6 +59,8 @@ def reader_for(source: Source, name: str | None = None) -> Reader:
     TraceError
         No such format, or a content that no reader knows; the message lists the formats.
     """
+    if source.head.startswith(MAGIC):
+        raise TraceError(f"{source.name}: is a trace of pymem already")
     known = ", ".join(sorted(kind.name for kind in READERS))
     for kind in READERS:
         reader = kind()

@@ -68,7 +68,8 @@ class Reader(ABC):
     """One format.  An object reads one file, so that it may keep what it has learnt from its head.
 
     `name` is what ``--format`` takes, `title` what people call the format and `kind` what `Batch.place` means;
-    `streams` are the names of the streams met so far.
+    `streams` are the names of the streams met so far; `sees_stores` says whether an access that is not `Batch.write`
+    is known to be a load.
     """
 
     name: ClassVar[str]
@@ -77,6 +78,7 @@ class Reader(ABC):
 
     def __init__(self) -> None:
         self.streams = ["main"]
+        self.sees_stores = True
 
     @abstractmethod
     def sniff(self, head: bytes) -> bool:
@@ -86,7 +88,9 @@ class Reader(ABC):
     def read(self, source: Source) -> Iterator[Batch]:
         """The accesses; TraceError at the first bad line or record, unless the source leaves them out."""
 
-    def convert(self, source: Source, out: Path, task: str, compression: str) -> TraceInfo | None:
+    def convert(
+        self, source: Source, out: Path, task: str, compression: str, progress: Callable[[int], None] | None
+    ) -> TraceInfo | None:
         """Write the trace, where a format holds more than accesses; None: `read` gives all there is."""
         return None
 

@@ -27,12 +27,16 @@ _SLICE = 1 << 18
 class Damon(Reader):
     """A snapshot has as many slices as samples were taken; a region seen `n` times is loaded whole in the first `n`.
 
-    That is what ``damo replay`` does.  DAMON does not see stores.
+    That is what ``damo replay`` does.
     """
 
     name = "damon"
     title = "DAMON json"
     kind = "address"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sees_stores = False
 
     def sniff(self, head: bytes) -> bool:
         return head.lstrip()[:1] == b"[" and b'"snapshots"' in head and b'"nr_accesses"' in head

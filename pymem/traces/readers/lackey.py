@@ -13,7 +13,7 @@ from .base import Batch, Reader, about_source
 from .text import sniffed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -69,7 +69,9 @@ class Lackey(Reader):
         parser.close()
         yield from batches()
 
-    def convert(self, source: Source, out: Path, task: str, compression: str) -> TraceInfo:
+    def convert(
+        self, source: Source, out: Path, task: str, compression: str, progress: Callable[[int], None] | None
+    ) -> TraceInfo:
         from pymem.traces.convert import LackeyConverter
 
         def skip(error: Exception, line: bytes, number: int) -> None:
@@ -78,5 +80,7 @@ class Lackey(Reader):
         with LackeyConverter(name=source.name, on_bad_call=skip if source.skip_bad else None) as converter:
             for text in self._text(source):
                 converter.feed(text)
+                if progress is not None:
+                    progress(converter.counts()["loads"] + converter.counts()["stores"])
             about = {"imported": about_source(source, self)}
             return converter.finish(out, task=task, provenance=about, compression=compression)

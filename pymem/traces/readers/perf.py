@@ -32,11 +32,15 @@ _WRITE_FAULT = 2  # X86_PF_WRITE in an error code
 
 
 class Perf(Reader):
-    """Each fault is an access of its process; the software event does not say whether it stored, so it is a load."""
+    """Each fault is an access of its process; only the tracepoints say whether it stored."""
 
     name = "perf"
     title = "perf script page faults"
     kind = "address"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sees_stores = False
 
     def sniff(self, head: bytes) -> bool:
         lines = [line for line in head.splitlines()[:20] if line.strip() and not line.startswith(b"#")]
@@ -56,6 +60,7 @@ class Perf(Reader):
                     source.reject(f"line {number + i}", line, ACCEPTED)
                     continue
                 moment = int(found["s"]) * 10**9 + int(found["us"].ljust(9, b"0"))
+                self.sees_stores |= found["error"] is not None
                 write = found["error"] is not None and bool(int(found["error"], 16) & _WRITE_FAULT)
                 names.append(b"%s-%s" % (found["comm"], found["pid"]))
                 rows.append((address, write, moment))

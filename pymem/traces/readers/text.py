@@ -168,7 +168,10 @@ class Table:
             text[:, i] = np.where(i < length, self._byte(start, i), 0)
         halves = text.view(np.uint64)
         value = np.full(len(self), -1, np.int64)
+        lengths = set(np.unique(length).tolist())
         for word, meaning in known.items():
+            if len(word) not in lengths:
+                continue
             low, high = np.frombuffer(word.ljust(WORD, b"\0"), np.uint64)
             value[(halves[:, 0] == low) & (halves[:, 1] == high) & (length == len(word))] = meaning
         self.ok &= value >= 0

@@ -172,6 +172,20 @@ def test_a_sample_has_all_records_of_its_pages_and_no_other(tmp_path_factory, on
         ]
 
 
+def test_a_sampled_file_is_the_same_file_in_all_its_regions(tmp_path):
+    with Writer(tmp_path / "x.pmt", times=True) as writer:
+        for name, pages, offset in (("whole", 200, 0), ("part", 90, 110)):
+            number = writer.add_task(name, [File(pages, name="db", offset=offset)])
+            writer.append(np.arange(pages, dtype=np.uint32), number, np.arange(offset, offset + pages, dtype=np.uint64))
+    whole, part = edit.sample(tmp_path / "x.pmt", tmp_path / "y.pmt", 0.5).tasks
+    rows, moments = rows_of(tmp_path / "y.pmt")
+    # The times are the pages of the file before: in both tasks the same one is the same page now.
+    now = {task.name: [task.regions[0].offset + row[0] for row in rows[task.name]] for task in (whole, part)}
+    shown = dict(zip(moments["whole"], now["whole"], strict=True))
+    assert [shown[page] for page in moments["part"]] == now["part"]
+    assert part.regions[0].offset == sum(page < 110 for page in moments["whole"]) > 0
+
+
 def test_rates_of_samples(tmp_path):
     rng = np.random.default_rng(1)
     pages = rng.permutation(20_000)

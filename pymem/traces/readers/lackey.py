@@ -81,6 +81,6 @@ class Lackey(Reader):
             for text in self._text(source):
                 converter.feed(text)
                 if progress is not None:
-                    progress(converter.counts()["loads"] + converter.counts()["stores"])
+                    progress(int(converter.parser.loads + converter.parser.stores))
             about = {"imported": about_source(source, self)}
             return converter.finish(out, task=task, provenance=about, compression=compression)

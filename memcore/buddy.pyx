@@ -12,8 +12,8 @@ from libc.stdlib cimport calloc, free
 
 from .debug cimport MM_BUG_ON
 from .page cimport PG_BUDDY, PG_PCP, page_t
-from .types cimport MAX_ORDER, NR_ORDERS, int32_t, int64_t, nid_t, pfn_t, uint8_t
-from .watermark cimport WMARK_LOW, zone_batchsize
+from .types cimport MAX_NR_ZONES, MAX_ORDER, NR_ORDERS, int32_t, int64_t, nid_t, pfn_t, uint8_t
+from .watermark cimport WMARK_HIGH, WMARK_LOW, zone_batchsize
 
 
 cdef int zone_init(zone_t *z, nid_t nid, int idx, int zid, int64_t start_pfn, int64_t spanned, int64_t managed,
@@ -254,6 +254,8 @@ cdef void pcp_free_overflow(zone_t *z, page_t *frames, int cpu, bint v612) noexc
         p.free_factor += 1
     n = clamp32(n, batch, high - batch if high - batch > batch else batch)
     pcp_spill(z, frames, cpu, n)
+    if z.below_high and zone_watermark_ok(z, 0, wmark_pages(z, WMARK_HIGH), MAX_NR_ZONES - 1, z.nr_free):
+        z.below_high = False
 
 
 cdef void drain_zone_pages(zone_t *z, page_t *frames) noexcept nogil:

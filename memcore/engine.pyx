@@ -9,28 +9,34 @@ from importlib import resources
 from libc.stdlib cimport calloc, realloc
 from libc.string cimport memcpy, memset
 
+from .assemble cimport add_compression, add_workers, set_affinity, set_content, swap_facts
 from .blkdev cimport blkdev_init, blkdev_t
 from .buddy cimport pcp_push, zone_init, zone_init_free, zone_t
+from .content cimport contents_free
 from .filemap cimport filemap_add_mapper, filemap_init, filemap_t
+from .list cimport lru_list_peek, lru_list_t
 from .machine cimport (EV_OOM_KILL, count, event_t, global_node_stat, last_cpu, log_event,
                        machine_alloc, machine_finish_zones, machine_free, machine_t, machine_verify, wb_t)
 from .mempolicy cimport MPOL_BIND, mempolicy_t
 from .mm cimport mm_add_vma, mm_init, mm_t
 from .node cimport node_build_zonelist, node_t
-from .page cimport PG_KERNEL, PG_PCP
+from .page cimport PG_ANON, PG_PCP, page_t
 from .page_alloc cimport build_zonelist
 from .pagetable cimport pagetable_resize
 from .psi cimport psi_update_averages
 from .sample cimport sample_columns, take_sample
 from .sched cimport sched_add_thread, sched_init, sched_run, sched_start, sched_verify, sched_wake
-from .slab cimport slab_caches_init
+from .slab cimport slab_caches_init, slab_place
 from .swapfile cimport swap_add_area, swap_finish, swap_init
 from .task cimport chunk_writes
 from .thread cimport (LAT_BUCKETS, NR_LATENCIES, THREAD_FLUSHER, THREAD_KSWAPD, THREAD_TASK, TH_BLOCKED,
                       TH_DEAD, TH_RUNNING, thread_t)
 from .types cimport MAX_CPUS, MAX_NODES, MAX_NR_ZONES, int32_t, int64_t, uint32_t, uint64_t, uint8_t
-from .vmstat cimport NR_FILE_PAGES, NR_KERNEL_PINNED, NR_SLAB_RECLAIMABLE, NR_SLAB_UNRECLAIMABLE, OOM_KILL
+from .vmstat cimport NR_KERNEL_PINNED, OOM_KILL
 from .zonelist cimport zonelist_t
+from .zram cimport zram_destroy_all
+from .zshrink cimport compressed_verify
+from .zswap cimport zswap_destroy
 
 
 def _names(which: str) -> list[str]:
@@ -59,11 +65,15 @@ cdef class Engine:
 
     params: tunables and costs by the names of params.pxd (all required).
     nodes: per node {"cpus": int, "distance": [int], "access_ns": [int], "tier": int, "demotion": [nid],
-        "zones": [{"idx", "start_pfn", "spanned", "managed", "present", "free", "percpu", "watermarks",
+        "zones": [{"idx", "start_pfn", "spanned", "managed", "present", "free", "percpu", "foreign", "watermarks",
         "protection"}]}; a zone's kernel memory is what of `managed` is neither `free` nor `percpu`.
     cpu_nodes: node of each CPU.
     devices: [{"rotational", "read_ns", "write_ns", "queue_depth", "bandwidth"}].
-    swaps: [{"slots", "priority" (None: automatic), "device", "synchronous", "rotational"}].
+    swaps: [{"slots", "priority" (None: automatic), "device", "rotational", "zram"}]; "zram" is None or
+        {"codec", "second" (-1: none), "compress_ns": [2], "decompress_ns": [2], "limit_pages", "backing" (device or
+        -1), "writeback", "recompress", "idle_after" (s), "period" (ns), "store"}, see zram.pxd.
+    contents: None, or (sizes: uint16 rows x codecs, flags: uint8 per row): what anonymous pages may contain.
+    zswap: None, or {"codec", "compress_ns", "decompress_ns"}; "codec" is a column of the contents.
     files: [{"pages", "device"}].
     policies: [{"mode", "nodes": [nid], "weights": [int]}].
 
@@ -78,7 +88,7 @@ cdef class Engine:
         memset(&self.m, 0, sizeof(machine_t))
 
     def __init__(self, *, dict params, list nodes, list cpu_nodes, devices=(), swaps=(), files=(),
-                 policies=(), int64_t sample_interval=0, int64_t time_limit=0,
+                 policies=(), contents=None, zswap=None, int64_t sample_interval=0, int64_t time_limit=0,
                  uint64_t seed=0):
         cdef machine_t *m = &self.m
         cdef uint64_t frames = 1
@@ -105,11 +115,15 @@ cdef class Engine:
         self.add_devices(devices)
         self.add_nodes(nodes)
         self.add_swaps(swaps)
+        add_compression(&self.m, swaps, contents, zswap)
         self.add_files(files)
         self.add_policies(policies)
         sched_init(m)
 
     def __dealloc__(self):
+        zswap_destroy(&self.m)
+        zram_destroy_all(&self.m)
+        contents_free(&self.m)
         machine_free(&self.m)
 
     # ---- building -----------------------------------------------------------------------------------
@@ -141,6 +155,7 @@ cdef class Engine:
                 managed = zs["managed"]
                 zone_init(z, i, j, zid, start, spanned, managed, m.nr_cpus)
                 z.present = zs.get("present", zs["managed"])
+                z.foreign = zs.get("foreign", 0)
                 if zs.get("watermarks"):
                     z.given = True
                     z.given_wmark = zs["watermarks"]
@@ -172,7 +187,7 @@ cdef class Engine:
                     m.frames[pfn].zone = <uint8_t> z.id
                     pcp_push(&z.pcp[last_cpu(m, i)], <uint32_t> pfn)
         slab_caches_init(m)
-        self.place_slab()
+        slab_place(m)
         m.zonelists = <zonelist_t *> calloc(m.nr_nodes, sizeof(zonelist_t))
         if m.zonelists == NULL:
             raise MemoryError("zonelists")
@@ -180,32 +195,6 @@ cdef class Engine:
             node_build_zonelist(m.nodes, m.nr_nodes, i, load)
         for i in range(m.nr_nodes):
             build_zonelist(m, i, 0, &m.zonelists[i])
-        return 0
-
-    cdef int place_slab(self) except -1:
-        """Slab that shrinkers may free lies at the end of the largest zone's kernel memory on node 0."""
-        cdef machine_t *m = &self.m
-        cdef node_t *n = &m.nodes[0]
-        cdef zone_t *z = &m.zones[0]
-        cdef int64_t k
-        cdef int j
-        for j in range(MAX_NR_ZONES):
-            if m.zones[j].managed > z.managed:
-                z = &m.zones[j]
-        k = m.p.slab_reclaimable + m.p.slab_unreclaimable + m.p.slab_freeable
-        if k > n.stat[NR_KERNEL_PINNED]:
-            raise ValueError(f"slab of {k} pages in {n.stat[NR_KERNEL_PINNED]} pages of kernel memory")
-        n.stat[NR_KERNEL_PINNED] -= k
-        n.stat[NR_FILE_PAGES] += m.p.ramfs_pages
-        n.stat[NR_SLAB_RECLAIMABLE] = m.p.slab_reclaimable + m.p.slab_freeable
-        n.stat[NR_SLAB_UNRECLAIMABLE] = m.p.slab_unreclaimable
-        m.slab_freeable = min(m.p.slab_freeable, max(0, z.managed - z.nr_free))
-        m.slab_pool = z.start_pfn + z.spanned - z.nr_free - m.slab_freeable
-        for j in range(m.nr_cpus):
-            m.slab_pool -= z.pcp[j].count
-        for k in range(m.slab_freeable):
-            m.frames[m.slab_pool + k].flags = PG_KERNEL
-            m.frames[m.slab_pool + k].zone = <uint8_t> z.id
         return 0
 
     cdef int add_devices(self, devices) except -1:
@@ -225,10 +214,12 @@ cdef class Engine:
         swap_init(&m.swap)
         if sum(s["slots"] for s in swaps) >= (1 << 32) - 2:
             raise ValueError("swap areas of more than 16 TiB together")
+        zrams = 0
         for s in swaps:
             prio = s.get("priority")
+            zrams += s.get("zram") is not None
             swap_add_area(&m.swap, s["slots"], 0 if prio is None else prio, prio is not None, s["device"],
-                          s.get("synchronous", False), s.get("rotational", False))
+                          zrams if s.get("zram") is not None else 0, s.get("rotational", False))
         swap_finish(&m.swap, m.nr_cpus)
         return 0
 
@@ -278,9 +269,10 @@ cdef class Engine:
 
     def add_task(self, *, list regions, int64_t start=0, int64_t stop=0, int oom_score_adj=0, int nice=0,
                  affinity=None, int policy=-1, int fork_of=0, int pid=0) -> int:
-        """A task over `regions`: [{"pages", "flags", "file" (1-based, 0: anonymous), "pgoff", "policy"}].
+        """A task over `regions`: [{"pages", "flags", "file" (1-based, 0: anonymous), "pgoff", "policy", "content"}].
 
-        Returns its thread id. `fork_of` is the thread id of the parent, whose regions it must repeat.
+        "content" is None or (seed, first row, rows, whether it changes on write). Returns its thread id. `fork_of`
+        is the thread id of the parent, whose regions it must repeat.
         """
         cdef machine_t *m = &self.m
         cdef mm_t **grown
@@ -302,6 +294,9 @@ cdef class Engine:
                 raise ValueError(f"region {k} reaches beyond the end of its file")
             mm_add_vma(mm, r["pages"], r["flags"], r["file"], r["pgoff"], k)
             mm.vmas[k].policy = r.get("policy", -1)
+            content = r.get("content")
+            if content is not None:
+                set_content(m, mm, &mm.vmas[k], content)
             if r["file"]:
                 filemap_add_mapper(m.files[<int> r["file"]], mm.id)
         mm.oom_score_adj = oom_score_adj
@@ -315,6 +310,8 @@ cdef class Engine:
         t.weight = nice_weight(nice)
         if fork_of:
             t.fork_of = m.threads[fork_of].owner
+            for k in range(mm.nr_vmas):
+                mm.vmas[k].content = m.mms[t.fork_of].vmas[k].content    # the same pages
         set_affinity(m, t, range(m.nr_cpus) if affinity is None else affinity)
         m.live_tasks += 1
         while len(self.chunks) <= m.nr_threads:
@@ -343,6 +340,7 @@ cdef class Engine:
             set_affinity(m, t, range(m.nr_cpus))
             m.wbs[i].thread = t.id
             sched_start(m, t)
+        add_workers(m)
         for i in range(1, tasks + 1):
             sched_start(m, m.threads[i])
 
@@ -419,6 +417,7 @@ cdef class Engine:
         """Checks every invariant of every room. Raises AssertionError. Slow: walks all memory."""
         machine_verify(&self.m)
         sched_verify(&self.m)
+        compressed_verify(&self.m)
 
     # ---- looking ------------------------------------------------------------------------------------
 
@@ -488,13 +487,21 @@ cdef class Engine:
                         "fallback": [n.fallback[j] for j in range(n.nr_fallback)]})
         return out
 
+    def lru_order(self, int nid, int lru):
+        """Pages of one LRU list, head first: (file, page of the file) or (0, page of the task)."""
+        cdef lru_list_t *pages = &self.m.nodes[nid].lruvec.lists[lru]
+        cdef page_t *p
+        cdef uint32_t i
+        out = []
+        for i in range(pages.used):
+            if lru_list_peek(pages, i):              # not a hole
+                p = &self.m.frames[lru_list_peek(pages, i)]
+                out.append((0 if p.flags & PG_ANON else p.owner, p.index))
+        return out[::-1]
+
     def swap(self):
-        """Slots in total, free (as meminfo shows them) and per area."""
-        cdef machine_t *m = &self.m
-        return {"total": m.swap.total, "free": m.swap.nr_free,
-                "areas": [{"slots": m.swap.areas[i].nslots, "used": m.swap.areas[i].inuse,
-                           "priority": m.swap.areas[i].prio, "device": m.swap.areas[i].disk}
-                          for i in range(m.swap.nr_areas)]}
+        """Slots in total, free (as meminfo shows them) and per area; what zram and zswap say of themselves."""
+        return swap_facts(&self.m)
 
     def devices(self):
         cdef machine_t *m = &self.m
@@ -578,18 +585,3 @@ cdef int mm_reserve(mm_t *mm, uint64_t npages) except -1:
 cdef int nice_weight(int nice):
     """CFS: 10 % of CPU per step of nice, 1024 at 0."""
     return max(15, round(1024 / 1.25 ** nice))
-
-
-cdef int set_affinity(machine_t *m, thread_t *t, cpus) except -1:
-    cdef int c, first = -1
-    for c in sorted(cpus):
-        if not 0 <= c < m.nr_cpus:
-            raise ValueError(f"CPU {c} of {m.nr_cpus}")
-        t.affinity[c >> 6] |= <uint64_t> 1 << (c & 63)
-        if first < 0:
-            first = c
-    if first < 0:
-        raise ValueError("no CPU is allowed")
-    t.cpu = first
-    t.nid = m.cpus[first].nid
-    return 0

@@ -13,11 +13,13 @@ from .numa cimport fault_zonelist, numa_hint_fault
 from .page cimport (PG_ANON, PG_EXCLUSIVE, PG_KERNEL, PG_LOCKED, PG_MLOCKED, PG_READAHEAD, PG_SWAPBACKED,
                     PG_SWAPCACHE, PG_UNEVICTABLE, PG_WORKINGSET, PG_WRITEBACK, page_t)
 from .page_alloc cimport GFP_KERNEL, GFP_NORETRY, GFP_USER, alloc_pages
-from .pageout cimport page_put, swap_readpage, swapin_add, try_to_free_swap, wait_on_page
+from .pageout cimport (page_put, swap_is_inline, swap_put, swap_read_direct, swap_readpage, swapin_add,
+                       try_to_free_swap, wait_on_page, workingset_refault)
 from .pte cimport PTE_DIRTY, PTE_PRESENT, PTE_PROTNONE, PTE_SWAP, PTE_WRITE, PTE_YOUNG, pte_mkpresent, pte_pfn
 from .readahead cimport filemap_fault
 from .rmap cimport page_add_rmap, page_remove_rmap
-from .swapfile cimport SWP_EXCLUSIVE, SWP_HAS_CACHE, swap_area_of, swap_area_t, swp_slot_t, vm_swap_full
+from .swapfile cimport (SWP_EXCLUSIVE, SWP_HAS_CACHE, SWP_SHADOW, SWP_WORKINGSET, swap_area_of, swap_area_t,
+                        swp_slot_t, vm_swap_full)
 from .thread cimport LAT_MINOR, LAT_SWAP_IN, STALL_SWAP_IN, thread_t
 from .types cimport (MM_EAGAIN, MM_EFAULT, MM_EINTR, MM_OK, NIL, PTRS_PER_TABLE, int64_t, pfn_t, pte_t,
                      swp_t, uint32_t, uint64_t, vpn_t)
@@ -237,6 +239,33 @@ cdef void swapin_readahead_range(machine_t *m, mm_t *mm, vpn_t start, vpn_t end)
             read_swap_page(m, mm, v, pte_pfn(mm.pt.ptes[v]), GFP_NORETRY, False, &started)
 
 
+cdef int swapin_direct(machine_t *m, thread_t *t, mm_t *mm, vma_t *vma, vpn_t vpn, bint write) noexcept nogil:
+    """A page that nobody else uses, from a synchronous device: past the swap cache, and the slot is free at once.
+    MM_EAGAIN if the slot changed, or its page has to be read from a disk after all."""
+    cdef pte_t pte = mm.pt.ptes[vpn]
+    cdef swp_t slot = pte_pfn(pte)
+    cdef swp_slot_t *s = &m.swap.slots[slot]
+    cdef pfn_t pfn = NIL
+    if anon_page(m, t, mm, vma, vpn, &pfn) != MM_OK:
+        return MM_EINTR
+    if mm.pt.ptes[vpn] != pte or s.flags & SWP_HAS_CACHE or s.count != 1 or not swap_read_direct(m, slot, pfn):
+        free_frame(m, pfn)
+        return MM_EAGAIN
+    count(m, PGMAJFAULT, 1)
+    if s.flags & SWP_SHADOW:
+        workingset_refault(m, pfn, s.value, s.node, s.flags & SWP_WORKINGSET != 0)
+    swap_put(m, slot)
+    mm.swapents -= 1
+    page_add_rmap(m, mm, pfn)
+    lru_add_new(m, vma, pfn)
+    if vma.flags & VM_WRITE and (write or not m.v61):
+        set_present(m, mm, vpn, pfn, PTE_WRITE | PTE_DIRTY if write else PTE_WRITE)
+    else:
+        set_present(m, mm, vpn, pfn, 0)
+    mm_charge(m, m.p.c_major_fault)
+    return MM_OK
+
+
 cdef int do_swap_page(machine_t *m, thread_t *t, mm_t *mm, vma_t *vma, vpn_t vpn, bint write,
                       bint *major) noexcept nogil:
     cdef pte_t pte = mm.pt.ptes[vpn]
@@ -258,6 +287,8 @@ cdef int do_swap_page(machine_t *m, thread_t *t, mm_t *mm, vma_t *vma, vpn_t vpn
     else:
         major[0] = True
         t.fault_kind = LAT_SWAP_IN
+        if m.nr_zrams and s.count == 1 and swap_is_inline(m, slot):
+            return swapin_direct(m, t, mm, vma, vpn, write)
         pfn = swapin_readahead(m, mm, vma, vpn, slot, &retry)
         if pfn == NIL:
             return MM_EINTR if t.killed else MM_EAGAIN

@@ -6,9 +6,13 @@ from .vmstat cimport PGALLOC_DMA
 
 cdef pfn_t rmqueue_slow(machine_t *m, int zone, int order) noexcept nogil
 cdef pfn_t alloc_reserve(machine_t *m, int nid, int order) noexcept nogil
+cdef pfn_t alloc_memalloc(machine_t *m) noexcept nogil
 cdef void free_frame(machine_t *m, pfn_t pfn) noexcept nogil
 cdef void free_block(machine_t *m, pfn_t pfn, int order) noexcept nogil
 cdef void drain_all_pages(machine_t *m) noexcept nogil
+# the frame source of compressed pools (zpool_frames_t), counted as nr_zspages
+cdef int zs_get_frame(void *ctx, pfn_t *out) noexcept nogil
+cdef void zs_put_frame(void *ctx, pfn_t pfn) noexcept nogil
 
 
 cdef inline pfn_t rmqueue(machine_t *m, int zone, int order) noexcept nogil:

@@ -3,12 +3,15 @@
 Nothing here looks at watermarks; page_alloc decides who may allocate.
 """
 from .buddy cimport (drain_zone_pages, free_one_page, pcp_free_overflow, pcp_pop, pcp_push, pcp_refill,
-                     per_cpu_pages_t, rmqueue_buddy, zone_t)
+                     per_cpu_pages_t, rmqueue_buddy, wmark_pages, zone_t, zone_watermark_ok)
 from .debug cimport MM_BUG_ON
 from .machine cimport count, machine_t
-from .page cimport PG_BUDDY, PG_LRU, PG_PCP, page_t
-from .types cimport MAX_NR_ZONES, pfn_t, uint8_t
-from .vmstat cimport PGALLOC_DMA, PGFREE
+from .node cimport node_t
+from .page cimport PG_BUDDY, PG_KERNEL, PG_LRU, PG_PCP, page_t
+from .types cimport MAX_NR_ZONES, ZONE_NORMAL, MM_ENOMEM, MM_OK, pfn_t, uint8_t
+from .vmstat cimport (NR_ZSPAGES, NUMA_FOREIGN, NUMA_HIT, NUMA_LOCAL, NUMA_MISS, NUMA_OTHER,
+                      PGALLOC_DMA, PGFREE)
+from .watermark cimport WMARK_LOW, WMARK_MIN
 
 
 cdef pfn_t rmqueue_slow(machine_t *m, int zone, int order) noexcept nogil:
@@ -71,3 +74,56 @@ cdef void drain_all_pages(machine_t *m) noexcept nogil:
     for i in range(m.nr_zones):
         if m.zones[i].managed:
             drain_zone_pages(&m.zones[i], m.frames)
+
+
+cdef pfn_t alloc_memalloc(machine_t *m) noexcept nogil:
+    """A frame for what will free others (PF_MEMALLOC): from a zone above LOW, above MIN, or from the reserves."""
+    cdef node_t *here = &m.nodes[m.cpus[m.cpu].nid]
+    cdef int i, zi, id, wmark = WMARK_LOW
+    cdef pfn_t pfn
+    while wmark >= WMARK_MIN:
+        for i in range(here.nr_fallback):
+            for zi in range(MAX_NR_ZONES - 1, -1, -1):
+                id = m.nodes[here.fallback[i]].first_zone + zi
+                if m.zones[id].managed and zone_watermark_ok(&m.zones[id], 0, wmark_pages(&m.zones[id], wmark),
+                                                             MAX_NR_ZONES - 1, m.zones[id].nr_free):
+                    pfn = rmqueue(m, id, 0)
+                    if pfn:
+                        count_numa(m, pfn, here.nid)
+                        return pfn
+        wmark -= 1
+    pfn = alloc_reserve(m, here.nid, 0)
+    if pfn:
+        count_numa(m, pfn, here.nid)
+    return pfn
+
+
+cdef void count_numa(machine_t *m, pfn_t pfn, int nid) noexcept nogil:
+    # a request that prefers the node it comes from
+    cdef zone_t *z = &m.zones[m.frames[pfn].zone]
+    if z.nid == nid:
+        z.stat[NUMA_HIT] += 1
+        z.stat[NUMA_LOCAL] += 1
+    else:
+        z.stat[NUMA_MISS] += 1
+        z.stat[NUMA_OTHER] += 1
+        m.zones[m.nodes[nid].first_zone + ZONE_NORMAL].stat[NUMA_FOREIGN] += 1
+
+
+cdef int zs_get_frame(void *ctx, pfn_t *out) noexcept nogil:
+    """A frame for a compressed pool, or MM_ENOMEM."""
+    cdef machine_t *m = <machine_t *> ctx
+    cdef pfn_t pfn = alloc_memalloc(m)
+    if pfn == 0:
+        return MM_ENOMEM
+    m.frames[pfn].flags = PG_KERNEL
+    m.nodes[m.zones[m.frames[pfn].zone].nid].stat[NR_ZSPAGES] += 1
+    out[0] = pfn
+    return MM_OK
+
+
+cdef void zs_put_frame(void *ctx, pfn_t pfn) noexcept nogil:
+    cdef machine_t *m = <machine_t *> ctx
+    m.nodes[m.zones[m.frames[pfn].zone].nid].stat[NR_ZSPAGES] -= 1
+    m.frames[pfn].flags = 0
+    free_frame(m, pfn)

@@ -185,9 +185,13 @@ ctypedef struct machine_t:
     int64_t cap_samples
     ns_t sample_interval
     ns_t next_sample
-    # room for the tiers above memory (zswap.pyx), NULL without
+    # compressed memory; NULL where there is none
+    void *contents               # what pages contain (content.pxd)
     void *zswap
+    void *zrams                  # array (zram.pxd)
+    int32_t nr_zrams
     int64_t zswap_pool_pages
+    int64_t zbud_pages           # frames that no counter shows
 
 cdef int machine_alloc(machine_t *m, uint64_t nr_frames, int nr_nodes, int nr_cpus) except -1
 cdef int machine_finish_zones(machine_t *m) except -1

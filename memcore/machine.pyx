@@ -254,7 +254,7 @@ cdef int verify_frames(machine_t *m) except -1:
             all_lru += m.zones[i].nr_lru[j]
     kernel = (global_node_stat(m, NR_PAGE_TABLE_PAGES) + global_node_stat(m, NR_SLAB_RECLAIMABLE)
               + global_node_stat(m, NR_SLAB_UNRECLAIMABLE) + global_node_stat(m, NR_KERNEL_PINNED)
-              + global_node_stat(m, NR_ZSPAGES))
+              + global_node_stat(m, NR_ZSPAGES) + m.zbud_pages)
     for pfn in range(1, m.nr_frames):
         p = &m.frames[pfn]
         if p.mapcount and p.flags & (PG_BUDDY | PG_PCP):

@@ -1,6 +1,6 @@
 # One address space: VMAs over a flat range of pages, its page table, resident set, OOM adjustment.
 from .pagetable cimport page_table_t
-from .types cimport int32_t, int64_t, ns_t, uint32_t, uint64_t, vpn_t
+from .types cimport int32_t, int64_t, ns_t, uint8_t, uint32_t, uint64_t, vpn_t
 
 cdef enum vma_flags:
     VM_FILE = 1 << 0
@@ -28,6 +28,7 @@ ctypedef struct vma_t:
     uint64_t pgoff               # file page at `start`
     int32_t region               # index of the scenario's region
     int32_t policy               # mempolicy index, -1: the task's
+    int32_t content              # what its pages contain (content.pxd), 0: unknown
     file_ra_t ra
     vpn_t swap_ra_last           # swap_readahead_info
     uint32_t swap_ra_win
@@ -57,6 +58,7 @@ ctypedef struct mm_t:
     uint32_t il_next             # interleave position
     uint64_t numa_scan_vpn
     ns_t numa_next_scan
+    uint8_t *versions            # times each page was found written; NULL where contents do not change
 
 cdef int mm_init(mm_t *mm, int id, uint64_t npages) except -1
 cdef void mm_free(mm_t *mm) noexcept nogil

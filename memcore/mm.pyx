@@ -24,6 +24,8 @@ cdef int mm_init(mm_t *mm, int id, uint64_t npages) except -1:
 cdef void mm_free(mm_t *mm) noexcept nogil:
     pagetable_free(&mm.pt)
     free(mm.vmas)
+    free(mm.versions)
+    mm.versions = NULL
     mm.vmas = NULL
     mm.nr_vmas = 0
 

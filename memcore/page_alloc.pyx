@@ -6,6 +6,7 @@
 """
 from .buddy cimport wmark_pages, zone_t, zone_watermark_ok
 from .clock cimport NS_PER_SEC
+from .debug cimport mm_unlikely
 from .frames cimport drain_all_pages, rmqueue
 from .machine cimport EV_OOM, EXIT_OOM, log_event, machine_t
 from .node cimport node_t
@@ -19,6 +20,7 @@ from .watermark cimport WMARK_HIGH, WMARK_LOW, WMARK_MIN
 from .zonelist cimport zonelist_first_of_node, zonelist_t
 
 cdef enum:
+    PAGEBLOCK_PAGES = 512        # 2 MiB: pageblock_nr_pages
     MAX_RECLAIM_RETRIES = 16
     NODE_RECLAIM_DISTANCE = 30
     PAGE_ALLOC_COSTLY_ORDER = 3
@@ -86,6 +88,17 @@ cdef inline bint zone_ok(machine_t *m, const zonelist_t *zl, zone_t *z, int orde
     return ok
 
 
+cdef void steal_suitable_fallback(machine_t *m, zone_t *z) noexcept nogil:
+    """Movable memory had to go into a page block of unmovable memory, which becomes movable: to make that rarer
+    the zone's watermarks rise for a while, and kswapd is woken for this zone alone (boost_watermark)."""
+    cdef int64_t most = z.wmark[WMARK_HIGH] * m.p.watermark_boost_factor // 10000
+    z.foreign = 0
+    if m.p.watermark_boost_factor == 0 or 4 * PAGEBLOCK_PAGES > z.managed or most == 0:
+        return
+    z.boost = min(z.boost + PAGEBLOCK_PAGES, max(most, <int64_t> PAGEBLOCK_PAGES))
+    wakeup_kswapd(m, z.id, 0, z.idx)
+
+
 cdef pfn_t get_page_from_freelist(machine_t *m, const zonelist_t *zl, int gfp, int order, int wmark,
                                   bint first_pass) noexcept nogil:
     """The first zone above its mark gives the page; 0 if there is none."""
@@ -114,6 +127,8 @@ cdef pfn_t get_page_from_freelist(machine_t *m, const zonelist_t *zl, int gfp, i
                 continue
         pfn = rmqueue(m, zl.zones[i], order)
         if pfn:
+            if mm_unlikely(z.foreign > 0 and z.nr_free <= z.foreign):
+                steal_suitable_fallback(m, z)
             zone_statistics(m, zl, z, gfp)
             return pfn
     if spread:

@@ -7,6 +7,7 @@ Sources: mm/filemap.c, mm/swap_state.c, mm/page_io.c, mm/vmscan.c (pageout, __re
 from libc.stdlib cimport malloc
 
 from .blkdev cimport IO_PAGE_READ, IO_PAGE_WRITE, IO_READ, IO_WRITE, blk_submit
+from .content cimport CONTENT_ZERO, content_flags, content_of_write
 from .debug cimport MM_BUG_ON
 from .filemap cimport filemap_set, filemap_t
 from .frames cimport free_frame
@@ -14,7 +15,7 @@ from .lruvec cimport lru_note_cost, lruvec_t
 from .machine cimport (count, lru_add, lru_add_tail, lru_del, lruvec_page_state, machine_t, memstall_enter,
                        memstall_leave, mod_node, note_io, page_node, page_zone)
 from .page cimport (PG_ACTIVE, PG_ANON, PG_DIRTY, PG_ISOLATED, PG_LOCKED, PG_LRU, PG_ORPHAN, PG_RECLAIM,
-                    PG_SWAPBACKED, PG_SWAPCACHE, PG_UNEVICTABLE, PG_WORKINGSET, PG_WRITEBACK, PG_ZERO, page_t)
+                    PG_SWAPBACKED, PG_SWAPCACHE, PG_UNEVICTABLE, PG_WORKINGSET, PG_WRITEBACK, page_t)
 from .pte cimport PTE_PRESENT, PTE_SHADOW, PTE_WORKINGSET, shadow_pack
 from .slab cimport drop_buffers, xa_nodes_change
 from .swapfile cimport (SWP_HAS_CACHE, SWP_SHADOW, SWP_WORKINGSET, SWP_ZERO, get_swap_page, swap_area_of,
@@ -26,6 +27,8 @@ from .vmstat cimport (NR_FILE_PAGES, NR_SWAPCACHED, NR_VMSCAN_WRITE, NR_WRITEBAC
                       WORKINGSET_REFAULT_ANON, WORKINGSET_RESTORE_ANON)
 from .workingset cimport workingset_eviction, workingset_test_recent
 from .writeback cimport account_page_cleaned, start_page_writeback, write_file_page
+from .zram cimport zram_in_memory, zram_number, zram_read, zram_slot_free_notify, zram_t, zram_write
+from .zswap cimport zswap_invalidate, zswap_load, zswap_store
 
 
 cdef void workingset_refault(machine_t *m, pfn_t pfn, uint32_t age, int nid, bint workingset) noexcept nogil:
@@ -122,11 +125,58 @@ cdef void swap_readpage(machine_t *m, swp_t slot, pfn_t pfn) noexcept nogil:
     if s.flags & SWP_ZERO:
         count(m, SWPIN_ZERO, 1)
         return
+    if m.zswap != NULL and zswap_load(m, slot, pfn, True):
+        return
     a = swap_area_of(&m.swap, slot)
-    m.frames[pfn].flags |= PG_LOCKED
     count(m, PSWPIN, 1)
+    if a.zram:
+        zram_readpage(m, zram_number(m, a.zram), slot, pfn)
+        return
+    m.frames[pfn].flags |= PG_LOCKED
     count(m, PGPGIN, 4)
     note_io(m, blk_submit(&m.devs[a.disk], IO_READ, IO_PAGE_READ, pfn, (<uint64_t> 1 << 62) + slot, m.now))
+
+
+cdef void zram_readpage(machine_t *m, zram_t *z, swp_t slot, pfn_t pfn) noexcept nogil:
+    # 6.1 hands pages to zram without a request, so no block layer counts them
+    if not m.v61:
+        count(m, PGPGIN, 4)
+    if not zram_read(m, z, slot):
+        m.frames[pfn].flags |= PG_LOCKED
+        note_io(m, blk_submit(&m.devs[z.conf.backing], IO_READ, IO_PAGE_READ, pfn, z.table[slot - z.base + 1].block, m.now))
+
+
+cdef bint swap_is_inline(machine_t *m, swp_t slot) noexcept nogil:
+    """Can the slot be read without waiting for a disk (SWP_SYNCHRONOUS_IO)?"""
+    cdef int zram = swap_area_of(&m.swap, slot).zram
+    return zram != 0 and zram_in_memory(zram_number(m, zram), slot)
+
+
+cdef bint swap_read_direct(machine_t *m, swp_t slot, pfn_t pfn) noexcept nogil:
+    """Reads such a slot into a frame outside the swap cache. False if it needs a disk by now."""
+    cdef zram_t *z = zram_number(m, swap_area_of(&m.swap, slot).zram)
+    if m.swap.slots[slot].flags & SWP_ZERO:
+        count(m, SWPIN_ZERO, 1)
+        return True
+    if m.zswap != NULL and zswap_load(m, slot, pfn, False):
+        return True
+    if not zram_in_memory(z, slot):
+        return False
+    count(m, PSWPIN, 1)
+    zram_readpage(m, z, slot, pfn)
+    return True
+
+
+cdef void free_slot(machine_t *m, swp_t slot) noexcept nogil:
+    """The last user of a slot is gone: so is what was stored for it (swap_range_free)."""
+    cdef int zram
+    if m.zswap != NULL:
+        zswap_invalidate(m, slot)
+    if m.nr_zrams:
+        zram = swap_area_of(&m.swap, slot).zram
+        if zram:
+            zram_slot_free_notify(m, zram_number(m, zram), slot)
+    swap_slot_free(&m.swap, slot)
 
 
 cdef void delete_from_swap_cache(machine_t *m, pfn_t pfn) noexcept nogil:
@@ -138,7 +188,7 @@ cdef void delete_from_swap_cache(machine_t *m, pfn_t pfn) noexcept nogil:
     s.value = 0
     xa_nodes_change(m, swap_node_unref(&m.swap, p.swap))
     if s.count == 0:
-        swap_slot_free(&m.swap, p.swap)
+        free_slot(m, p.swap)
     p.flags &= ~PG_SWAPCACHE
     p.swap = 0
     mod_node(m, pfn, NR_SWAPCACHED, -1)
@@ -166,7 +216,7 @@ cdef void swap_put(machine_t *m, swp_t slot) noexcept nogil:
     if not s.flags & SWP_HAS_CACHE:
         if s.flags & SWP_SHADOW:
             xa_nodes_change(m, swap_node_unref(&m.swap, slot))
-        swap_slot_free(&m.swap, slot)
+        free_slot(m, slot)
         return
     p = &m.frames[s.value]
     if p.mapcount == 0:
@@ -240,20 +290,51 @@ cdef int pageout(machine_t *m, pfn_t pfn) noexcept nogil:
         p.flags &= ~PG_RECLAIM
         return PAGE_CLEAN
     mod_node(m, pfn, NR_VMSCAN_WRITE, 1)
-    if p.flags & PG_ZERO and not m.v61:
-        s.flags |= SWP_ZERO
-        count(m, SWPOUT_ZERO, 1)
-        p.flags &= ~PG_RECLAIM
-        return PAGE_CLEAN
+    swap_writepage(m, pfn)
+    return PAGE_SUCCESS
+
+
+cdef void swap_writepage(machine_t *m, pfn_t pfn) noexcept nogil:
+    """Zero map, compressed tier or device, in this order (mm/page_io.c). Only a disk leaves it under writeback."""
+    cdef page_t *p = &m.frames[pfn]
+    cdef swp_slot_t *s = &m.swap.slots[p.swap]
+    cdef uint32_t row = 0
     s.flags = <uint8_t> (s.flags & ~SWP_ZERO)
+    if m.contents != NULL:
+        row = content_of_write(m, pfn, p.swap)
+        if content_flags(m, row) & CONTENT_ZERO and not m.v61:
+            s.flags |= SWP_ZERO
+            count(m, SWPOUT_ZERO, 1)
+            m.now += m.p.c_same_filled
+            p.flags &= ~PG_RECLAIM
+            return
+    if m.zswap != NULL and zswap_store(m, p.swap, row):
+        if m.v61:
+            mod_node(m, pfn, NR_WRITTEN, 1)
+        p.flags &= ~PG_RECLAIM
+        return
+    swap_write_device(m, pfn, row)
+
+
+cdef void swap_write_device(machine_t *m, pfn_t pfn, uint32_t row) noexcept nogil:
+    """Writes a page of the swap cache to its slot. A full zram leaves it dirty in memory."""
+    cdef page_t *p = &m.frames[pfn]
+    cdef swap_area_t *a = swap_area_of(&m.swap, p.swap)
     count(m, PSWPOUT, 1)
+    if a.zram:
+        if not m.v61:
+            count(m, PGPGOUT, 4)
+        mod_node(m, pfn, NR_WRITTEN, 1)
+        p.flags &= ~PG_RECLAIM
+        if zram_write(m, zram_number(m, a.zram), p.swap, row) != MM_OK:
+            p.flags |= PG_DIRTY
+        return
     count(m, PGPGOUT, 4)
     start_page_writeback(m, pfn)
     if m.curr and m.curr.plugged:
         add_to_plug(m, m.curr, pfn)
     else:
         submit_swap_write(m, pfn)
-    return PAGE_SUCCESS
 
 
 cdef bint remove_mapping(machine_t *m, pfn_t pfn) noexcept nogil:

@@ -71,6 +71,7 @@ ctypedef struct params_t:
     int64_t c_page_cache_add
     int64_t c_map_page
     int64_t c_reclaim_pass
+    int64_t c_reclaim_skip
     int64_t c_context_switch
     int64_t c_wakeup
     int64_t c_syscall

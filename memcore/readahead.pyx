@@ -51,12 +51,13 @@ cdef pfn_t page_cache_alloc(machine_t *m, filemap_t *f, uint64_t index, int gfp,
     cdef pfn_t raced
     if pfn == NIL:
         return NIL
+    # charged first: once in the cache, a clean page may be evicted while the clock lets others run
+    mm_charge(m, m.p.c_page_cache_add)
     raced = filemap_lookup(f, index)
     if raced:
         free_frame(m, pfn)
         return raced
     add_to_page_cache(m, f, index, pfn, whole_write)
-    mm_charge(m, m.p.c_page_cache_add)
     return pfn
 
 
@@ -65,12 +66,12 @@ cdef pfn_t page_cache_read(machine_t *m, filemap_t *f, uint64_t index) noexcept 
     cdef pfn_t pfn = alloc_page_node(m, m.curr.nid, GFP_USER)
     if pfn == NIL:
         return NIL
+    mm_charge(m, m.p.c_page_cache_add)
     if filemap_lookup(f, index):
         free_frame(m, pfn)
         return filemap_lookup(f, index)
     add_to_page_cache(m, f, index, pfn, False)
     read_file_page(m, f, pfn)
-    mm_charge(m, m.p.c_page_cache_add)
     return pfn
 
 

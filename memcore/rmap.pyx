@@ -114,6 +114,8 @@ cdef bint unmap_exclusive(machine_t *m, page_t *p, pfn_t pfn) noexcept nogil:
         pte = w.pte
     if pte[0] & PTE_DIRTY:
         p.flags |= PG_DIRTY
+        if mm.versions != NULL:
+            mm.versions[p.index] += 1
     pte[0] = pte_mkswap(p.swap)
     m.swap.slots[p.swap].count += 1
     if p.flags & PG_EXCLUSIVE:
@@ -137,6 +139,8 @@ cdef bint try_to_unmap(machine_t *m, pfn_t pfn) noexcept nogil:
             return False
         if w.pte[0] & PTE_DIRTY:
             p.flags |= PG_DIRTY
+            if p.flags & PG_ANON and w.mm.versions != NULL:
+                w.mm.versions[p.index] += 1
         if lazyfree:
             if p.flags & PG_DIRTY:
                 p.flags |= PG_SWAPBACKED

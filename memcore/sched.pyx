@@ -22,11 +22,12 @@ from .pageout cimport end_io
 from .psi cimport NR_IOWAIT, NR_MEMSTALL, NR_MEMSTALL_RUNNING, NR_RUNNING, psi_change, psi_update_averages
 from .sample cimport take_sample
 from .task cimport task_main
-from .thread cimport (STALL_CPU, THREAD_FLUSHER, THREAD_KSWAPD, THREAD_TASK, TH_BLOCKED, TH_DEAD,
+from .thread cimport (STALL_CPU, THREAD_FLUSHER, THREAD_KSWAPD, THREAD_KWORKER, THREAD_TASK, TH_BLOCKED, TH_DEAD,
                       TH_RUNNABLE, TH_RUNNING, thread_t)
 from .types cimport ns_t, uint64_t
 from .vmscan cimport kswapd_main
 from .writeback cimport wb_main
+from .zshrink cimport zshrink_main
 
 cdef enum:
     STACK_SIZE = 131072
@@ -450,6 +451,8 @@ cdef void thread_main(void *arg) noexcept nogil:
         kswapd_main(m, t.owner)
     elif t.kind == THREAD_FLUSHER:
         wb_main(m, t.owner)
+    elif t.kind == THREAD_KWORKER:
+        zshrink_main(m, t.owner)
     else:
         log_event(m, EV_TASK_START, t.id, 0)
         if t.fork_of:

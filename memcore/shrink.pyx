@@ -160,9 +160,10 @@ cdef bint shrink_one(machine_t *m, node_t *n, pfn_t pfn, scan_control_t *sc, rec
     cdef int refs = FOLIOREF_RECLAIM, r
     cdef bint file = not p.flags & PG_SWAPBACKED
     cdef bint dirty, writeback
-    if p.flags & PG_LOCKED or p.pins:
+    if p.flags & PG_LOCKED:
         return False
-    if p.flags & PG_MLOCKED:
+    sc.nr_scanned += 1
+    if p.pins or p.flags & PG_MLOCKED:
         return False
     if not sc.may_unmap and p.mapcount:
         return False
@@ -213,8 +214,9 @@ cdef bint shrink_one(machine_t *m, node_t *n, pfn_t pfn, scan_control_t *sc, rec
         r = pageout(m, pfn)
         if r == PAGE_SUCCESS:
             st.nr_pageout += 1
-            return False
-        if r != PAGE_CLEAN:
+            if p.flags & (PG_WRITEBACK | PG_DIRTY):
+                return False
+        elif r != PAGE_CLEAN:
             return False
     if p.flags & PG_ANON and not p.flags & PG_SWAPCACHE:
         # MADV_FREE page that stayed clean, or a swapped page whose users are gone
@@ -246,7 +248,7 @@ cdef int64_t shrink_inactive_list(machine_t *m, node_t *n, int lru, int64_t nr_t
     count(m, PGSCAN_KSWAPD if sc.is_kswapd else PGSCAN_DIRECT, nr_scanned)
     count(m, PGSCAN_FILE if file else PGSCAN_ANON, nr_scanned)
     if nr_scanned > taken:
-        mm_charge(m, (nr_scanned - taken) * m.p.c_reclaim_scan)
+        mm_charge(m, (nr_scanned - taken) * m.p.c_reclaim_skip)
     if taken == 0:
         return 0
     # Time passes page by page: writes may end while later pages of the batch are looked at.
@@ -270,10 +272,9 @@ cdef int64_t shrink_inactive_list(machine_t *m, node_t *n, int lru, int64_t nr_t
     count(m, PGSTEAL_FILE if file else PGSTEAL_ANON, nr_reclaimed)
     if st.nr_demoted:
         count(m, PGDEMOTE_KSWAPD if sc.is_kswapd else PGDEMOTE_DIRECT, st.nr_demoted)
-    lru_note_cost(&n.lruvec, file, st.nr_pageout, taken - nr_reclaimed, m.v61)
+    lru_note_cost(&n.lruvec, file, st.nr_pageout, nr_scanned - nr_reclaimed, m.v61)
     if st.nr_unqueued_dirty == taken:
         wakeup_flusher_threads(m)
-    sc.nr_scanned += taken
     sc.nr.taken += taken
     if file:
         sc.nr.file_taken += taken
@@ -316,7 +317,7 @@ cdef void shrink_active_list(machine_t *m, node_t *n, int lru, int64_t nr_to_sca
     count(m, PGDEACTIVATE, moved)
     if not m.v61:
         lru_note_cost(&n.lruvec, file, 0, rotated, False)
-    mm_charge(m, nr_scanned * m.p.c_reclaim_scan)
+    mm_charge(m, taken * m.p.c_reclaim_scan + (nr_scanned - taken) * m.p.c_reclaim_skip)
 
 
 cdef int64_t shrink_list(machine_t *m, node_t *n, int lru, int64_t nr_to_scan, scan_control_t *sc) noexcept nogil:

@@ -12,11 +12,14 @@ not create new ones.
 
 from libc.stdlib cimport realloc
 
-from .frames cimport alloc_reserve, free_block, free_frame
+from .buddy cimport zone_t
+from .frames cimport alloc_memalloc, alloc_reserve, free_block, free_frame
 from .machine cimport SLAB_BUFFER_HEAD, SLAB_XA_NODE, count, machine_t, slab_cache_t
 from .page cimport PG_KERNEL, PG_PRIVATE
-from .types cimport int64_t, pfn_t
-from .vmstat cimport NR_SLAB_RECLAIMABLE, SLABS_SCANNED
+from .node cimport node_t
+from .types cimport MAX_NR_ZONES, int64_t, pfn_t, uint8_t
+from .vmstat cimport (NR_FILE_PAGES, NR_KERNEL_PINNED, NR_SLAB_RECLAIMABLE, NR_SLAB_UNRECLAIMABLE,
+                      SLABS_SCANNED)
 
 cdef enum:
     OBJECTS_PER_PAGE = 21        # 192-byte dentries
@@ -95,18 +98,64 @@ cdef void drop_buffers(machine_t *m, pfn_t pfn) noexcept nogil:
         slab_change(m, SLAB_BUFFER_HEAD, -1)
 
 
-cdef int64_t shrink_slab(machine_t *m, int nid, int priority, int64_t *scanned) noexcept nogil:
-    """do_shrink_slab over the dentry and inode pool of node 0; returns pages freed, adds objects scanned."""
-    cdef int64_t freeable, delta, total, n, pages, _
-    if nid != 0 or m.slab_freeable <= 0:
+cdef int slab_place(machine_t *m) except -1:
+    """Slab that shrinkers may free lies at the end of the largest zone's kernel memory on node 0."""
+    cdef node_t *n = &m.nodes[0]
+    cdef zone_t *z = &m.zones[0]
+    cdef int64_t k
+    cdef int j
+    for j in range(MAX_NR_ZONES):
+        if m.zones[j].managed > z.managed:
+            z = &m.zones[j]
+    k = m.p.slab_reclaimable + m.p.slab_unreclaimable + m.p.slab_freeable
+    if k > n.stat[NR_KERNEL_PINNED]:
+        raise ValueError(f"slab of {k} pages in {n.stat[NR_KERNEL_PINNED]} pages of kernel memory")
+    n.stat[NR_KERNEL_PINNED] -= k
+    n.stat[NR_FILE_PAGES] += m.p.ramfs_pages
+    n.stat[NR_SLAB_RECLAIMABLE] = m.p.slab_reclaimable + m.p.slab_freeable
+    n.stat[NR_SLAB_UNRECLAIMABLE] = m.p.slab_unreclaimable
+    m.slab_freeable = min(m.p.slab_freeable, max(0, z.managed - z.nr_free))
+    m.slab_pool = z.start_pfn + z.spanned - z.nr_free - m.slab_freeable
+    for j in range(m.nr_cpus):
+        m.slab_pool -= z.pcp[j].count
+    for k in range(m.slab_freeable):
+        m.frames[m.slab_pool + k].flags = PG_KERNEL
+        m.frames[m.slab_pool + k].zone = <uint8_t> z.id
+    return 0
+
+
+cdef void slab_unreclaimable_grow(machine_t *m, int64_t want, int64_t *held) noexcept nogil:
+    """Frames for small kernel objects, up to `want`. They die in random order, so hardly a slab ever becomes empty:
+    none is given back."""
+    cdef pfn_t pfn
+    while held[0] < want:
+        pfn = alloc_memalloc(m)
+        if pfn == 0:
+            return
+        m.frames[pfn].flags = PG_KERNEL
+        m.nodes[m.zones[m.frames[pfn].zone].nid].stat[NR_SLAB_UNRECLAIMABLE] += 1
+        held[0] += 1
+
+
+cdef int64_t shrinker_batch(int64_t freeable, int priority, int64_t *deferred) noexcept nogil:
+    """How many of `freeable` objects one round asks a shrinker of default cost for; small shares add up."""
+    cdef int64_t delta = (freeable >> priority) * 4 // 2
+    cdef int64_t total = min((deferred[0] >> priority) + delta, 2 * freeable)
+    cdef int64_t n = total // SHRINK_BATCH * SHRINK_BATCH
+    if freeable <= 0:
         return 0
-    freeable = m.slab_freeable * OBJECTS_PER_PAGE * m.p.vfs_cache_pressure // 100
-    delta = (freeable >> priority) * 4 // 2
-    total = min((m.slab_deferred >> priority) + delta, 2 * freeable)
-    n = total // SHRINK_BATCH * SHRINK_BATCH
     if total >= freeable:
         n = total
-    m.slab_deferred = max(0, min(m.slab_deferred + delta - n, 2 * freeable))
+    deferred[0] = max(0, min(deferred[0] + delta - n, 2 * freeable))
+    return n
+
+
+cdef int64_t shrink_slab(machine_t *m, int nid, int priority, int64_t *scanned) noexcept nogil:
+    """do_shrink_slab over the dentry and inode pool of node 0; returns pages freed, adds objects scanned."""
+    cdef int64_t n, pages, _
+    if nid != 0 or m.slab_freeable <= 0:
+        return 0
+    n = shrinker_batch(m.slab_freeable * OBJECTS_PER_PAGE * m.p.vfs_cache_pressure // 100, priority, &m.slab_deferred)
     if n <= 0:
         return 0
     count(m, SLABS_SCANNED, n)

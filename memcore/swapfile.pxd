@@ -10,7 +10,6 @@ cdef enum:                       # swp_slot_t.flags
     SWP_SHADOW = 1 << 1          # `value` is the eviction age
     SWP_WORKINGSET = 1 << 2      # with SWP_SHADOW: was in the working set
     SWP_ZERO = 1 << 3            # zeromap: nothing stored
-    SWP_ZSWAP = 1 << 4           # stored in zswap
     SWP_EXCLUSIVE = 1 << 5       # the one PTE that refers to it may write the page in place
     SWP_USED = 1 << 6
 
@@ -37,8 +36,8 @@ ctypedef struct swap_area_t:
     uint32_t nslots
     uint32_t inuse
     int32_t prio
-    int32_t disk                 # block device; -1: no device (compressed store without a disk)
-    bint synchronous             # zram: I/O completes inline
+    int32_t disk                 # block device; -1: no device (zram)
+    int32_t zram                 # number of the zram device, whose I/O completes inline; 0: none
     bint rotational
     swap_cluster_t *clusters     # from 1; 0 = none
     uint32_t nclusters
@@ -68,7 +67,7 @@ ctypedef struct swap_info_t:
     bint use_cache
 
 cdef int swap_init(swap_info_t *si) except -1
-cdef int swap_add_area(swap_info_t *si, uint32_t nslots, int prio, bint has_prio, int disk, bint synchronous,
+cdef int swap_add_area(swap_info_t *si, uint32_t nslots, int prio, bint has_prio, int disk, int zram,
                        bint rotational) except -1
 cdef int swap_finish(swap_info_t *si, int nr_cpus) except -1
 cdef void swap_free_all(swap_info_t *si) noexcept nogil

@@ -24,7 +24,7 @@ cdef int swap_init(swap_info_t *si) except -1:
     return 0
 
 
-cdef int swap_add_area(swap_info_t *si, uint32_t nslots, int prio, bint has_prio, int disk, bint synchronous,
+cdef int swap_add_area(swap_info_t *si, uint32_t nslots, int prio, bint has_prio, int disk, int zram,
                        bint rotational) except -1:
     """swapon. The kernel's automatic priorities go down from -2. Raises ValueError or MemoryError."""
     cdef int at, i
@@ -44,7 +44,7 @@ cdef int swap_add_area(swap_info_t *si, uint32_t nslots, int prio, bint has_prio
     a.prio = prio
     a.nslots = nslots
     a.disk = disk
-    a.synchronous = synchronous
+    a.zram = zram
     a.rotational = rotational
     si.nr_areas += 1
     if rotational:

@@ -42,7 +42,7 @@ cdef inline uint64_t hits_until(machine_t *m, ns_t cost, uint64_t left) noexcept
     # how many hits may pass before the clock or the budget wants a look
     cdef uint64_t n = HIT_BATCH
     if n * <uint64_t> cost > <uint64_t> (m.deadline - m.now):
-        n = <uint64_t> ((m.deadline - m.now) // cost + 1)
+        n = <uint64_t> ((m.deadline - m.now + cost - 1) // cost)
     if n > <uint64_t> m.budget:
         n = <uint64_t> m.budget
     return n if n < left else left

@@ -13,7 +13,8 @@ cdef enum:  # thread_kind
     THREAD_TASK = 0
     THREAD_KSWAPD = 1
     THREAD_FLUSHER = 2
-    NR_THREAD_KINDS = 3
+    THREAD_KWORKER = 3           # shrinks compressed memory
+    NR_THREAD_KINDS = 4
 
 cdef enum:  # thread_state
     TH_NEW = 0                   # start time not reached

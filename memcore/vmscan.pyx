@@ -30,6 +30,7 @@ from .vmstat cimport (ALLOCSTALL_DMA, KSWAPD_HIGH_WMARK_HIT_QUICKLY, KSWAPD_LOW_
 from .watermark cimport WMARK_HIGH, WMARK_MIN, WMARK_PROMO
 from .writeback cimport wait_for_queue
 from .zonelist cimport zonelist_first_of_node, zonelist_t
+from .zshrink cimport shrink_compressed
 
 cdef enum:
     MAX_RECLAIM_RETRIES = 16
@@ -129,6 +130,8 @@ cdef void shrink_node(machine_t *m, node_t *n, scan_control_t *sc) noexcept nogi
     if slab:
         sc.nr_reclaimed += slab
         mm_charge(m, scanned * m.p.c_slab_object)
+    if m.zswap != NULL or m.nr_zrams:
+        shrink_compressed(m, sc.priority)
     throttle_on_swap_queues(m)
     if sc.is_kswapd:
         if sc.nr.writeback and sc.nr.writeback == sc.nr.taken:
@@ -184,7 +187,7 @@ cdef int64_t do_try_to_free_pages(machine_t *m, const zonelist_t *zl, scan_contr
     cdef node_t *n
     cdef bint full_walk = False
     while True:
-        count(m, ALLOCSTALL_DMA + zl.highest_zoneidx, 1)
+        count(m, ALLOCSTALL_DMA + sc.reclaim_idx, 1)
         sc.priority = DEF_PRIORITY
         while sc.priority >= 0:
             sc.nr_scanned = 0

@@ -91,6 +91,11 @@ cdef inline uint32_t zs_size_of(const zs_pool_t *p, zhandle_t handle) noexcept n
     return p.objects[handle].size
 
 
+cdef inline uint64_t zs_slab_pages(const zs_pool_t *p) noexcept nogil:
+    # frames of the allocator's own records at their peak: handles of 8 bytes, struct zspage of 64
+    return p.nr_objects // 512 + (p.nr_zspages - p.nr_lists) // 64
+
+
 cdef inline uint64_t zs_can_compact(const zs_class_t *c) noexcept nogil:
     # frames that moving objects together would free
     return (c.objs_allocated - c.objs_inuse) // c.objs * c.chain

@@ -67,6 +67,7 @@ def meminfo(
     `reserve_pages` is the kernel's totalreserve_pages, which MemAvailable leaves out.
     """
     n = node_stats
+    zswap = swap.get("zswap", {})
     free = sum(z["free"] for z in zones)
     low = sum(z["low"] for z in zones)
     cache = n["nr_active_file"] + n["nr_inactive_file"]
@@ -81,7 +82,9 @@ def meminfo(
         "Active(anon)": n["nr_active_anon"], "Inactive(anon)": n["nr_inactive_anon"],
         "Active(file)": n["nr_active_file"], "Inactive(file)": n["nr_inactive_file"],
         "Unevictable": n["nr_unevictable"], "Mlocked": n["nr_mlock"],
-        "SwapTotal": swap["total"], "SwapFree": swap["free"], "Zswap": n["nr_zspages"], "Zswapped": 0,
+        "SwapTotal": swap["total"], "SwapFree": swap["free"],
+        "Zswap": zswap.get("pool_total_size", 0) // 4096,
+        "Zswapped": zswap.get("stored_pages", 0),
         "Dirty": n["nr_dirty"], "Writeback": n["nr_writeback"], "AnonPages": n["nr_anon_pages"],
         "Mapped": n["nr_mapped"], "Shmem": n["nr_shmem"], "KReclaimable": slab,
         "Slab": slab + n["nr_slab_unreclaimable"], "SReclaimable": slab,

@@ -53,18 +53,23 @@ class Anon:
     name : str
     locked : bool
         As after ``mlock``.
+    content : str, mapping or pymem.content.Content, optional
+        What the pages contain, as far as compression sees it: see `pymem.content.spec`.  None: as the task says.
     """
 
     pages: int
     name: str = ""
     locked: bool = False
+    content: Any = None
 
     def __init__(
-        self, pages: int | None = None, size: int | str | None = None, name: str = "", locked: bool = False
-    ) -> None:
+        self, pages: int | None = None, size: int | str | None = None, name: str = "", locked: bool = False,
+        content: Any = None,
+    ) -> None:  # fmt: skip
         object.__setattr__(self, "pages", _pages("region anon", pages, size))
         object.__setattr__(self, "name", _name("region anon", name))
         object.__setattr__(self, "locked", _flag("region anon.locked", locked))
+        object.__setattr__(self, "content", content)
 
 
 @dataclass(frozen=True, init=False)

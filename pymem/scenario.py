@@ -29,6 +29,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pymem import oom, tunables, units
+from pymem.content import ContentError
+from pymem.content import parse as parse_content
 from pymem.errors import PymemError, ScenarioError
 from pymem.topology import Machine, machine_from
 
@@ -59,6 +61,9 @@ class Task:
         Simulated times: ns or ``"1.5s"``.  A task ends when its records end or at `stop`.
     affinity : sequence of int, optional
         CPUs it may use; default all.
+    content : str, mapping or pymem.content.Content, optional
+        What its anonymous pages contain, as far as compression sees it: see `pymem.content.spec`.  None: typical
+        memory (15 % zero pages, 3 % incompressible ones), where anything compresses.
     """
 
     name: str
@@ -68,6 +73,7 @@ class Task:
     start: int | str = 0
     stop: int | str | None = None
     affinity: tuple[int, ...] | None = None
+    content: Any = None
 
     def __post_init__(self) -> None:
         key = f"task {self.name!r}"
@@ -88,6 +94,11 @@ class Task:
             if not isinstance(self.affinity, (list, tuple)) or not self.affinity:
                 raise ScenarioError(f"{key}.affinity: {self.affinity!r}; accepted are one or more numbers of CPUs")
             object.__setattr__(self, "affinity", tuple(self.affinity))
+        for content in (self.content, *(getattr(region, "content", None) for region in self.workload.regions)):
+            try:
+                parse_content(content)
+            except ContentError as error:
+                raise ScenarioError(f"{key}.content: {error}") from None
 
     @property
     def start_ns(self) -> int:

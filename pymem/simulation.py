@@ -15,18 +15,21 @@ import numpy as np
 
 from memcore import engine as door
 from pymem import oom, procfs, tunables
+from pymem.codecs import get as get_codec
+from pymem.content.tables import Table
 from pymem.errors import ScenarioError, SimulationError
 from pymem.provenance import provenance
 from pymem.regions import Anon
 from pymem.result import Latency, OomKill, Result, TaskResult, Timeline, bucket_edges
-from pymem.topology import FILESYSTEMS, ZONE_NAMES
-from pymem.units import parse_pages
+from pymem.topology import FILESYSTEMS, SELECTIONS, ZONE_NAMES
+from pymem.units import parse_pages, parse_time
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pymem.regions import Region
     from pymem.scenario import Scenario, Task
+    from pymem.topology import SwapDevice
 
 BUDGET = 1 << 20  # accesses between two looks at progress and signals: a fraction of a second
 FIRST_PID = 1000
@@ -81,25 +84,28 @@ def build(scenario: Scenario) -> tuple[door.Engine, dict[int, Task]]:
                 files[region.name] = max(files.get(region.name, 0), region.offset + region.pages)
     number = {name: i + 1 for i, name in enumerate(files)}
     devices = [device.disk.figures() for device in machine.swap] + [machine.disk.figures()]
+    compression = _Compression(scenario)
     swaps = [
         {
             "slots": device.slots, "priority": device.priority, "device": i,
-            "rotational": device.disk.figures()["rotational"],
+            "rotational": device.disk.figures()["rotational"], "zram": compression.zram(device, devices),
         }
         for i, device in enumerate(machine.swap)
     ]  # fmt: skip
+    placed = compression.placements()
     engine = door.Engine(
         params=params, nodes=nodes, cpu_nodes=cpu_nodes, devices=devices, swaps=swaps,
         files=[{"pages": pages, "device": len(machine.swap)} for pages in files.values()],
+        contents=compression.table.arrays(), zswap=compression.zswap(),
         sample_interval=int(scenario.sample_interval), time_limit=int(scenario.time_limit or 0), seed=scenario.seed,
     )  # fmt: skip
     tasks = {}
     for index, task in enumerate(scenario.tasks):
         regions = [
-            {"pages": r.pages, "flags": region_flags(r), "file": 0, "pgoff": 0}
+            {"pages": r.pages, "flags": region_flags(r), "file": 0, "pgoff": 0, "content": placed.get((index, k))}
             if isinstance(r, Anon)
             else {"pages": r.pages, "flags": region_flags(r), "file": number[r.name], "pgoff": r.offset}
-            for r in task.workload.regions
+            for k, r in enumerate(task.workload.regions)
         ]
         thread = engine.add_task(
             regions=regions, start=task.start_ns, stop=task.stop_ns, oom_score_adj=task.oom_score_adj,
@@ -109,10 +115,80 @@ def build(scenario: Scenario) -> tuple[door.Engine, dict[int, Task]]:
     return engine, tasks
 
 
+class _Compression:
+    """What the engine is told about compressed memory and about contents."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        self.scenario = scenario
+        resolved = tunables.resolve(scenario.vm, scenario.kernel)
+        self.compressor = None
+        if resolved["zswap.enabled"]:
+            name = next(n for n, i in tunables.COMPRESSORS.items() if i == resolved["zswap.compressor"])
+            self.compressor = "zlib" if name == "deflate" else name
+        named = [self.compressor]
+        for device in scenario.machine.swap:
+            if device.compression:
+                named += [device.compression.codec, device.compression.recompress]
+        self.table = Table(list(dict.fromkeys(name for name in named if name)))
+
+    def _times(self, codec: str | None) -> tuple[int, int]:
+        """Simulated ns to compress and to decompress a page: the scenario's costs before the codec's own."""
+        cost = get_codec(codec or "lz4").cost
+        given = {name.removeprefix("c_") for name in self.scenario.costs}
+        costs = self.scenario.cost_ns()
+        return (
+            costs["c_compress"] if "compress" in given else cost.compress_ns,
+            costs["c_decompress"] if "decompress" in given else cost.decompress_ns,
+        )
+
+    def zswap(self) -> dict[str, int] | None:
+        """The compressor of zswap; None: off."""
+        if self.compressor is None:
+            return None
+        compress, decompress = self._times(self.compressor)
+        return {
+            "codec": self.table.codecs.index(self.compressor), "compress_ns": compress, "decompress_ns": decompress,
+        }  # fmt: skip
+
+    def zram(self, device: SwapDevice, devices: list[dict[str, Any]]) -> dict[str, Any] | None:
+        """Settings of a compressed swap device, see zram.pxd; its backing device is added to `devices`."""
+        c = device.compression
+        if c is None:
+            return None
+        times = [self._times(c.codec), self._times(c.recompress)]
+        if c.backing is not None:
+            devices.append(c.backing.figures())
+        return {
+            "store": device.kind == "store", "codec": self.table.codecs.index(c.codec),
+            "second": self.table.codecs.index(c.recompress) if c.recompress else -1,
+            "compress_ns": [t[0] for t in times], "decompress_ns": [t[1] for t in times],
+            "limit_pages": device.mem_limit_pages, "backing": len(devices) - 1 if c.backing is not None else -1,
+            "writeback": SELECTIONS[c.writeback_what] if c.backing is not None else 0,
+            "recompress": SELECTIONS[c.recompress_what] if c.recompress else 0,
+            "idle_after": parse_time(c.idle_after) // 1_000_000_000, "period": parse_time(c.period),
+        }  # fmt: skip
+
+    def placements(self) -> dict[tuple[int, int], tuple[int, int, int, bool]]:
+        """(seed, first row, rows, changes) by task and region; empty where contents change nothing.
+
+        They matter as soon as something compresses, or a content is given: zero pages are not swapped out.
+        """
+        out = {}
+        given = bool(self.table.codecs) or any(
+            task.content is not None or any(getattr(r, "content", None) is not None for r in task.workload.regions)
+            for task in self.scenario.tasks
+        )
+        for index, task in enumerate(self.scenario.tasks if given else ()):
+            for k, region in enumerate(task.workload.regions):
+                if isinstance(region, Anon):
+                    spec = task.content if region.content is None else region.content
+                    words = np.random.SeedSequence([self.scenario.seed, index, k]).generate_state(1, np.uint64)
+                    out[index, k] = (int(words[0]), *self.table.place(spec))
+        return out
+
+
 def _nodes(scenario: Scenario, layout: list[list[Any]]) -> tuple[list[dict[str, Any]], list[int]]:
     """Nodes and the node of every CPU, as the engine wants them."""
-    from pymem.units import parse_time
-
     machine = scenario.machine
     n = len(layout)
     distances = machine.distances or tuple(tuple(10 if i == j else 20 for j in range(n)) for i in range(n))
@@ -127,7 +203,7 @@ def _nodes(scenario: Scenario, layout: list[list[Any]]) -> tuple[list[dict[str, 
                 {
                     "idx": ZONE_NAMES.index(z.name), "start_pfn": z.start_pfn, "spanned": z.spanned,
                     "present": z.present, "managed": z.managed, "free": z.free,
-                    "percpu": z.percpu, "watermarks": z.watermarks, "protection": z.protection,
+                    "percpu": z.percpu, "foreign": z.foreign, "watermarks": z.watermarks, "protection": z.protection,
                 }
                 for z in zones
             ],

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from pymem.codecs import CodecError
+from pymem.codecs import get as get_codec
 from pymem.errors import ScenarioError
 from pymem.units import PAGE_SIZE, parse_bytes, parse_pages, parse_time
 
@@ -92,38 +94,115 @@ DISK_KINDS: dict[str, tuple[int, int, int, int, bool]] = {
 FILESYSTEMS = {"ext4": True, "ext2": True, "xfs": False, "btrfs": False}
 
 
+@dataclass(frozen=True, kw_only=True)
+class Compression:
+    """What makes a swap device a compressed one in memory; see `SwapDevice`.
+
+    Parameters
+    ----------
+    codec : str
+        Of `pymem.codecs`.
+    recompress : str, optional
+        A second codec for the pages that `recompress_what` selects; its result is kept if it takes less memory.
+    recompress_what, writeback_what : {"idle", "huge", "huge_idle"}
+        Which pages: not used for `idle_after`, not compressible by `codec`, or both.
+    mem_limit : int or str
+        Bytes the device may hold; 0: no limit.  A zram that has reached it fails to write, and the page stays in
+        memory; a store with a backing device writes its oldest pages there instead.
+    backing : Disk, optional
+        Where zram writes selected pages as they are, and a store what exceeds `mem_limit`, compressed.
+    idle_after : int or str
+        Age from which a page is idle, in whole seconds.
+    period : int or str
+        Distance of the rounds in which zram recompresses and writes back.
+    """
+
+    codec: str = "lzo-rle"
+    recompress: str | None = None
+    recompress_what: str = "idle"
+    writeback_what: str = "idle"
+    mem_limit: int | str = 0
+    backing: Disk | None = None
+    idle_after: int | str = "60s"
+    period: int | str = "10s"
+
+    def __post_init__(self) -> None:
+        for name in (self.codec, self.recompress):
+            try:
+                get_codec(name or "lz4")
+            except CodecError as error:
+                raise ScenarioError(f"machine.swap.codec: {error}") from None
+        for name in ("recompress_what", "writeback_what"):
+            if getattr(self, name) not in SELECTIONS:
+                raise ScenarioError(
+                    f"machine.swap.{name}: {getattr(self, name)!r}; accepted are {', '.join(SELECTIONS)}"
+                )
+        if self.backing is not None and not isinstance(self.backing, Disk):
+            raise ScenarioError(f"machine.swap.backing: {self.backing!r}; accepted is a Disk")
+        parse_bytes(self.mem_limit, "machine.swap.mem_limit")
+        if parse_time(self.period, "machine.swap.period") < 1_000_000:
+            raise ScenarioError(f"machine.swap.period: {self.period!r}; accepted is 1ms and more")
+        parse_time(self.idle_after, "machine.swap.idle_after")
+
+
+SELECTIONS = {"idle": 1, "huge": 2, "huge_idle": 3}
+COMPRESSED_KINDS = ("zram", "store")
+
+
 @dataclass(frozen=True, init=False)
 class SwapDevice:
-    """A swap area on a device of its own.
+    """A swap area: on a device of its own, or compressed in memory.
 
     Parameters
     ----------
     size : int or str
-        Bytes or ``"4GiB"``.
-    kind, read, write, queue_depth, bandwidth, rotational
-        Of the device, see `Disk`.
+        Bytes or ``"4GiB"``; of a compressed one what it can take before compression (``disksize``).
+    kind : str
+        Of a disk, see `Disk`; or ``"zram"``; or ``"store"``, compressed memory as Windows has it: like zram, but
+        pages are kept compressed whatever they gain, and compressed still on the backing device.
+    read, write, queue_depth, bandwidth, rotational
+        Of a disk, see `Disk`.
     priority : int, optional
         -1 to 32767, higher is used first; without one, areas come in the order given, after all that have one.
+    codec, recompress, recompress_what, writeback_what, mem_limit, backing, idle_after, period
+        Of a compressed one, see `Compression`.
     """
 
     size: int | str
     disk: Disk
     priority: int | None
+    kind: str
+    compression: Compression | None
 
     def __init__(self, size: int | str, kind: str = "nvme", priority: int | None = None, **figures: Any) -> None:
-        _known(figures, ["size", "priority", *_names(Disk)], "machine.swap")
+        compressed = kind in COMPRESSED_KINDS
+        accepted = ["kind", *_names(Compression)] if compressed else _names(Disk)
+        _known(figures, ["size", "priority", *accepted], "machine.swap")
         object.__setattr__(self, "size", size)
-        object.__setattr__(self, "disk", Disk(kind, **figures))
+        object.__setattr__(self, "kind", kind)
+        object.__setattr__(self, "compression", Compression(**figures) if compressed else None)
+        object.__setattr__(self, "disk", Disk("ramdisk") if compressed else Disk(kind, **figures))
         object.__setattr__(self, "priority", priority)
         if not 2 <= self.slots <= MAX_SLOTS:
             raise ScenarioError(f"machine.swap.size: {size!r} is {self.slots} slots; accepted is 2 to {MAX_SLOTS}")
         if priority is not None:
             _integer(priority, "machine.swap.priority", -1, 32767)
+        if kind == "store" and self.compression is not None:
+            if self.compression.recompress is not None:
+                raise ScenarioError("machine.swap.recompress: a store has one codec; leave it out")
+            if self.compression.backing is not None and not self.mem_limit_pages:
+                raise ScenarioError("machine.swap.mem_limit: missing; a store writes to its backing device above it")
 
     @property
     def slots(self) -> int:
         """Page-sized slots."""
         return parse_pages(self.size, "machine.swap.size")
+
+    @property
+    def mem_limit_pages(self) -> int:
+        """Memory a compressed device may hold, in pages; 0: no limit."""
+        limit = self.compression.mem_limit if self.compression else 0
+        return parse_bytes(limit, "machine.swap.mem_limit") // PAGE_SIZE
 
 
 @dataclass(frozen=True)
@@ -138,6 +217,9 @@ class Zone:
         What is not in use when the run begins.
     percpu : int
         Further free pages, in per-CPU lists: a machine that has run for a while has some hundred.
+    foreign : int
+        Free pages in page blocks of unmovable memory.  When nothing else is free and a program gets these, the kernel
+        raises the watermarks of the zone for a while (``watermark_boost_factor``) and wakes kswapd for it alone.
     watermarks : (min, low, high), optional
     protection : sequence of int, optional
         Read off a running kernel.  A kernel computes both at boot, before it gives back the memory of its
@@ -152,6 +234,7 @@ class Zone:
     managed: int
     free: int
     percpu: int = 0
+    foreign: int = 0
     watermarks: tuple[int, int, int] | None = None
     protection: tuple[int, ...] = ()
 
@@ -167,6 +250,7 @@ class Zone:
             )
         key = f"zone {self.name}"
         _integer(self.percpu, f"{key}.percpu", 0, self.managed - self.free)
+        _integer(self.foreign, f"{key}.foreign", 0, self.free)
         for name in ("watermarks", "protection"):
             pages = getattr(self, name)
             if pages is not None:
@@ -433,8 +517,14 @@ def _tables(value: Any, key: str, accepted: list[str], needed: Sequence[str] = (
 def machine_from(value: Any, key: str = "machine") -> Machine:
     """The machine of a TOML table; ScenarioError names an unknown key or a value that is not accepted."""
     table = _table(value, key, _names(Machine))
-    swaps = _tables(table.get("swap", []), f"{key}.swap", ["size", "priority", *_names(Disk)], ["size"])
-    table["swap"] = [SwapDevice(**entry) for entry in swaps]
+    accepted = ["size", "priority", *_names(Disk), *_names(Compression)]
+    entries = _tables(table.pop("swap", []), f"{key}.swap", accepted, ["size"])
+    table["swap"] = []
+    for number, entry in enumerate(entries):
+        if "backing" in entry:
+            backing = _table(entry["backing"], f"{key}.swap[{number}].backing", _names(Disk))
+            entry = {**entry, "backing": Disk(**backing)}
+        table["swap"].append(SwapDevice(**entry))
     if "disk" in table:
         table["disk"] = Disk(**_table(table["disk"], f"{key}.disk", _names(Disk)))
     if "boot" in table:

@@ -127,9 +127,10 @@ def check_counters(engine):
     assert e["pgmajfault"] <= e["pgfault"]
     assert e["swap_ra_hit"] <= e["swap_ra"] <= e["pswpin"] + e["swpin_zero"]
     assert e["pgpgin"] == 4 * sum(d["read_pages"] for d in engine.devices())
-    assert e["pgpgout"] == 4 * sum(d["write_pages"] for d in engine.devices())
+    # a reclaimer that was preempted may still hold back some of them under its plug
+    assert e["pgpgout"] >= 4 * sum(d["write_pages"] for d in engine.devices())
+    assert e["pgpgout"] == 4 * (n["nr_written"] + n["nr_writeback"])
     assert e["pgpgin"] >= 4 * e["pswpin"]
-    assert n["nr_written"] + n["nr_writeback"] == sum(d["write_pages"] for d in engine.devices())
     for kind in ("anon", "file"):
         assert n[f"workingset_restore_{kind}"] <= n[f"workingset_activate_{kind}"] <= n[f"workingset_refault_{kind}"]
     assert all(value >= 0 for value in (*e.values(), *n.values()))

@@ -3,6 +3,7 @@
 import pytest
 from lab import MS, SECOND, Lab, file, load, machine, op, sleep, store
 
+import pymem
 from memcore.engine import EVENT_KINDS
 from pymem.records import Op
 from pymem.topology import Disk
@@ -138,3 +139,18 @@ def test_unmapping_keeps_what_stores_dirtied():
     assert lab.exit("a").pick("nr_dirty", "nr_mapped") == {"nr_dirty": 0, "nr_mapped": -8}
     assert lab.do("b", op(Op.FSYNC))["nr_written"] == 8
     assert lab.do("b", load(range(8)))["pgpgin"] == 0
+
+
+@pytest.mark.parametrize("memory", ["24MiB", "48MiB"])
+def test_a_fresh_page_is_not_evicted_under_its_writer(memory):
+    """Between entering the cache and becoming dirty nobody else may run: reclaim would take the clean page."""
+    leaks = [pymem.Task(name, pymem.workloads.Leak("24MiB")) for name in ("one", "two")]
+    scenario = pymem.Scenario(
+        machine=pymem.Machine(memory=memory, cpus=4, swap=[pymem.SwapDevice("128MiB", kind="sata")]),
+        vm={"transparent_hugepage": "never"}, time_limit="20s",
+        tasks=[*leaks, pymem.Task("writer", pymem.workloads.DirtyWriter("40MiB"))],
+    )  # fmt: skip
+    run = pymem.Simulation(scenario)
+    while run.step(1000):
+        run.engine.verify()
+    assert run.result().vmstat["nr_dirtied"] == 40 * 256

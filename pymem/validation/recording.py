@@ -12,6 +12,7 @@ import re
 import zlib
 from dataclasses import dataclass
 from fnmatch import fnmatch
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,19 @@ class Recording:
             return "the recorded run did not finish"
         return ""
 
+    @property
+    def zswap(self) -> dict[str, str]:
+        """The parameters of zswap; empty if it was off."""
+        at = "/sys/module/zswap/parameters/"
+        found = {path[len(at) :]: str(v).strip() for path, v in self.data["params"].items() if path.startswith(at)}
+        return found if found.get("enabled", "N").upper() in ("Y", "1") else {}
+
+    @property
+    def compressor(self) -> str:
+        """What compressed the pages that left memory; empty if nothing did."""
+        swap = str(self.config.get("swap", "none")).split(":")
+        return swap[-1] if swap[0] == "zram" else self.zswap.get("compressor", "")
+
     def delta(self, counter: str) -> int | None:
         """Events of a counter from the first access to the last; None if the kernel does not have it."""
         end, start = self.data.get("vmstat_end", {}), self.data["vmstat_start"]
@@ -137,6 +151,11 @@ def read_recording(path: Path) -> Recording:
     return Recording(str(path), data)
 
 
+@lru_cache(maxsize=1024)
+def _read_once(path: Path, _changed: int) -> Recording:
+    return read_recording(path)
+
+
 def shipped() -> Path:
     """Folder of the recordings that come with pymem."""
     return Path(__file__).resolve().parent.parent / "data" / "recordings"
@@ -158,7 +177,7 @@ def load(folder: Path | None = None, pattern: str = "*") -> list[Recording]:
     if not any(c in pattern for c in "*?["):
         pattern = f"*{pattern}*"
     files = sorted(path for path in folder.iterdir() if path.name.endswith((".json.gz", ".json")))
-    found = [r for r in map(read_recording, files) if fnmatch(r.label, pattern)]
+    found = [r for r in (_read_once(path, path.stat().st_mtime_ns) for path in files) if fnmatch(r.label, pattern)]
     if not found:
         raise ValidationError(f"{folder}: no recording matches {pattern!r} among {len(files)} files")
     return sorted(found, key=lambda r: (r.name, r.seed, r.data.get("repeat") or 1))

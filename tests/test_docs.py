@@ -235,3 +235,11 @@ def test_nothing_is_left_unfinished_or_tied_to_one_machine():
                 f"{name_of(path)}:{number}: {what}" for what, p in patterns.items() if re.search(p, line)
             ]
     assert not found, "\n".join(found)
+
+
+def test_every_foreign_format_has_its_row():
+    from pymem.traces.readers import READERS
+
+    text = (ROOT / "docs" / "traces.md").read_text(encoding="utf-8")
+    shown = re.findall(r"^\| `(\w+)` \| [^|]+ \| [^|]+ \| [^|]+ \|$", text, re.MULTILINE)
+    assert sorted(shown) == sorted(reader.name for reader in READERS)

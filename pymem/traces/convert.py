@@ -23,6 +23,7 @@ from .model import RegionInfo, TraceInfo
 from .syscalls import SyscallTracker
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -49,12 +50,18 @@ class LackeyConverter:
         Pages that the filter keeps (`LackeyParser`); 0 keeps every run.
     directory : str
         Working directory of the traced program: files below it are named relative to it.
+    on_bad_call : callable, optional
+        Gets error, line and line number of a system call that does not read, instead of TraceError being raised.
 
     Use it as a context manager: the temporary file is removed at the end.
     """
 
-    def __init__(self, *, name: str = "<lackey>", window: int = WINDOW, directory: str = ".") -> None:
+    def __init__(
+        self, *, name: str = "<lackey>", window: int = WINDOW, directory: str = ".",
+        on_bad_call: Callable[[Exception, bytes, int], None] | None = None,
+    ) -> None:  # fmt: skip
         self.name = name
+        self.on_bad_call = on_bad_call
         self.window = window
         self.space = AddressSpace()
         self.valgrind: str | None = None
@@ -87,6 +94,9 @@ class LackeyConverter:
             try:
                 self.tracker.line(line)
             except (ValueError, IndexError) as error:
+                if self.on_bad_call is not None:
+                    self.on_bad_call(error, line, number)
+                    return
                 if isinstance(error, TraceError):
                     raise
                 shown = line[:60] + (b"..." if len(line) > 60 else b"")

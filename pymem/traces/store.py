@@ -123,7 +123,7 @@ class Writer:
         wide = records.copy() if records.dtype == np.uint64 else columns.widen(records)
         bad = columns.first_outside(wide, self.tasks[task].pages)
         if bad is not None:
-            where = self.tasks[task].records + self._held_records[task] + bad[0]
+            where = self.pending(task) + bad[0]
             raise TraceError(f"task {self.tasks[task].name!r}, record {where}: {bad[1]}")
         self._held[task].append(wide)
         if times is not None:
@@ -131,6 +131,10 @@ class Writer:
         self._held_records[task] += len(wide)
         if self._held_records[task] >= CHUNK_RECORDS:
             self._flush(task, CHUNK_RECORDS)
+
+    def pending(self, task: int) -> int:
+        """Records of a task so far, written or held."""
+        return self.tasks[task].records + self._held_records[task]
 
     def _flush(self, task: int, least: int) -> None:
         """Write the held records of a task in chunks, until fewer than `least` are left."""

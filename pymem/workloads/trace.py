@@ -145,6 +145,20 @@ def _check_files(
         )
 
 
+def locate(path: str | Path, key: str = "trace") -> Path:
+    """The file of a trace; ``"builtin:NAME"`` is one that comes with pymem, ScenarioError if there is no such."""
+    text = str(path)
+    if not text.startswith(BUILTIN):
+        return Path(path)
+    folder = Path(__file__).resolve().parent.parent / "data" / "traces"
+    known = sorted(file.stem for file in folder.glob("*.pmt"))
+    name = text.removeprefix(BUILTIN)
+    if name not in known:
+        accepted = ", ".join(repr(BUILTIN + k) for k in known) or "none: this installation has no traces"
+        raise ScenarioError(f"{key}: {text!r}; accepted are {accepted}")
+    return folder / f"{name}.pmt"
+
+
 @dataclass(frozen=True)
 class Recorded(Workload):
     """One task of a recorded trace.
@@ -193,16 +207,7 @@ class Recorded(Workload):
 
     def file(self) -> Path:
         """Where the trace lies."""
-        text = str(self.path)
-        if not text.startswith(BUILTIN):
-            return Path(self.path)
-        folder = Path(__file__).resolve().parent.parent / "data" / "traces"
-        known = sorted(path.stem for path in folder.glob("*.pmt"))
-        name = text.removeprefix(BUILTIN)
-        if name not in known:
-            accepted = ", ".join(repr(BUILTIN + k) for k in known) or "none: this installation has no traces"
-            raise ScenarioError(f"recorded.path: {text!r}; accepted are {accepted}")
-        return folder / f"{name}.pmt"
+        return locate(self.path, "recorded.path")
 
     def _open(self) -> Any:
         path = self.file()

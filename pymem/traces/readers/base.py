@@ -1,0 +1,341 @@
+"""What all readers share: the protocol, the batches they give, and the source they read from.
+
+A `Source` is a file, unpacked while it is read.  It gives its content as blocks of whole lines or as arrays of
+binary records, and it is the one place where a bad line or record becomes an error or, if asked for, is counted
+and left out.
+"""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import hashlib
+import io
+import lzma
+import zlib
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+
+from pymem.errors import TraceError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from numpy.typing import DTypeLike, NDArray
+
+    from pymem.traces.model import TraceInfo
+
+BLOCK_BYTES = 1 << 20
+HEAD_BYTES = 1 << 16
+ZSTD_BYTES = 1 << 12  # unpacked at once: packed text may be a thousand times smaller
+#: Longest line: more without an end of line is not the text that was expected.
+MAX_LINE = 1 << 20
+SHOWN = 60  # bytes of a bad line in a message
+KEPT = 5  # messages of lines that were left out
+
+Kind = Literal["address", "block", "key"]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Consecutive accesses; all arrays have one entry for each.
+
+    Attributes
+    ----------
+    place : array of uint64
+        Virtual address, offset on the device in bytes, or key: what the `kind` of the reader says.
+    size : array of int64
+        Bytes from `place` on, or of the object; at least 1.
+    write : array of bool
+    time : array of int64, optional
+        In ns; only differences count.
+    stream : array of uint32, optional
+        Which of the reader's streams: a process of an address trace, a device of a block trace.
+    """
+
+    place: NDArray[np.uint64]
+    size: NDArray[np.int64]
+    write: NDArray[np.bool_]
+    time: NDArray[np.int64] | None = None
+    stream: NDArray[np.uint32] | None = None
+
+
+class Reader(ABC):
+    """One format.  An object reads one file, so that it may keep what it has learnt from its head.
+
+    `name` is what ``--format`` takes, `title` what people call the format and `kind` what `Batch.place` means;
+    `streams` are the names of the streams met so far; `sees_stores` says whether an access that is not `Batch.write`
+    is known to be a load.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    kind: ClassVar[Kind]
+
+    def __init__(self) -> None:
+        self.streams = ["main"]
+        self.sees_stores = True
+
+    @abstractmethod
+    def sniff(self, head: bytes) -> bool:
+        """Whether a file that begins with `head` (unpacked, up to 64 KiB) is of this format."""
+
+    @abstractmethod
+    def read(self, source: Source) -> Iterator[Batch]:
+        """The accesses; TraceError at the first bad line or record, unless the source leaves them out."""
+
+    def convert(
+        self, source: Source, out: Path, task: str, compression: str, progress: Callable[[int], None] | None
+    ) -> TraceInfo | None:
+        """Write the trace, where a format holds more than accesses; None: `read` gives all there is."""
+        return None
+
+
+class Source:
+    """A file to read from, unpacked on the way (gzip, xz, bzip2, zlib, and zstd if `zstandard` is installed).
+
+    Parameters
+    ----------
+    path : str or Path
+    skip_bad : bool
+        Count bad lines and records instead of raising TraceError.
+
+    Attributes
+    ----------
+    head : bytes
+        The first 64 KiB.
+    bad : int
+        Lines or records left out so far; `complaints` has the messages of the first five.
+    """
+
+    def __init__(self, path: str | Path, *, skip_bad: bool = False) -> None:
+        self.path = Path(path)
+        self.name = str(path)
+        self.skip_bad = skip_bad
+        self.bad = 0
+        self.complaints: list[str] = []
+        self.left_out: dict[str, int] = {}
+        self._raw = _Hashed(self.path.open("rb"))
+        try:
+            self.packing, self._file = _unpacked(self._raw, self.name)
+            self._done = 0
+            self.head = self._read(HEAD_BYTES)
+        except BaseException:
+            self._raw.close()
+            raise
+
+    def __enter__(self) -> Source:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+        self._raw.close()
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of the bytes of the file that were read, packed as they are."""
+        return self._raw.digest.hexdigest()
+
+    def _read(self, size: int) -> bytes:
+        """The next bytes, `size` of them unless the file ends."""
+        parts, missing = [], size
+        while missing:
+            try:
+                part = self._file.read(missing)
+            except (EOFError, OSError, zlib.error, lzma.LZMAError, _zstd_error()) as error:
+                raise TraceError(
+                    f"{self.name}: does not unpack after {self._done} bytes ({error}); it is damaged or cut off"
+                ) from None
+            if not part:
+                break
+            parts.append(part)
+            missing -= len(part)
+            self._done += len(part)
+        return b"".join(parts)
+
+    def pieces(self) -> Iterator[bytes]:
+        """The whole content in pieces of up to 1 MiB."""
+        if self.head:
+            yield self.head
+        while piece := self._read(BLOCK_BYTES):
+            yield piece
+
+    def lines(self) -> Iterator[tuple[int, bytes]]:
+        """The content as blocks of whole lines, each with the number of its first line; all end with a newline."""
+        number, rest = 1, b""
+        for piece in self.pieces():
+            cut = piece.rfind(b"\n") + 1
+            if cut:
+                block = rest + piece[:cut]
+                yield number, block
+                number += block.count(b"\n")
+                rest = piece[cut:]
+            else:
+                rest += piece
+            if len(rest) > MAX_LINE:
+                raise TraceError(f"{self.name}, line {number}: {rest[:SHOWN]!r}... has no end within 1 MiB")
+        if rest:
+            yield number, rest + b"\n"
+
+    def records(self, dtype: DTypeLike, what: str) -> Iterator[tuple[int, NDArray[Any]]]:
+        """The content as binary records, each array with the number of its first record, from 0."""
+        size = np.dtype(dtype).itemsize
+        number, rest = 0, b""
+        for piece in self.pieces():
+            data = rest + piece
+            whole = len(data) // size * size
+            if whole:
+                yield number, np.frombuffer(data, dtype, count=whole // size)
+                number += whole // size
+            rest = data[whole:]
+        if rest:
+            self.reject(f"record {number}", rest, f"a {what} of {size} bytes; the file ends after {len(rest)} of them")
+
+    def reject(self, where: str, found: bytes, accepted: str) -> None:
+        """Count a bad line or record, or raise TraceError."""
+        shown = repr(found[:SHOWN]) + ("..." if len(found) > SHOWN else "")
+        message = f"{self.name}, {where}: {shown} is not understood; accepted is {accepted}"
+        if not self.skip_bad:
+            raise TraceError(message)
+        self.bad += 1
+        if len(self.complaints) < KEPT:
+            self.complaints.append(message)
+
+    def good(
+        self, ok: NDArray[np.bool_], numbers: Sequence[int] | NDArray[np.int64], found: Callable[[int], bytes],
+        accepted: str, what: str = "line",
+    ) -> NDArray[np.bool_]:  # fmt: skip
+        """Reject what is not `ok`, with its number and, by `found`, its bytes; gives `ok` back."""
+        if not ok.all():
+            bad = np.flatnonzero(~ok)
+            for i in bad[: KEPT if self.skip_bad else 1].tolist():
+                self.reject(f"{what} {numbers[i]}", found(i), accepted)
+            self.bad += max(len(bad) - KEPT, 0)
+        return ok
+
+    def good_records(self, ok: NDArray[np.bool_], first: int, found: NDArray[Any], accepted: str) -> NDArray[Any]:
+        """Reject the binary records that are not `ok`; the others."""
+
+        def data(i: int) -> bytes:
+            return bytes(found[i].tobytes())
+
+        return np.asarray(found[self.good(ok, range(first, first + len(found)), data, accepted, "record")])
+
+    def leave_out(self, what: str, count: int) -> None:
+        """Count well-formed lines that are no access to a page."""
+        if count:
+            self.left_out[what] = self.left_out.get(what, 0) + count
+
+
+def about_source(source: Source, reader: Reader) -> dict[str, Any]:
+    """Where a trace comes from, for its provenance, once everything is read."""
+    return {
+        "file": source.path.name, "sha256": source.sha256, "packing": source.packing, "format": reader.name,
+        "bad": source.bad, "left_out": source.left_out,
+    }  # fmt: skip
+
+
+class _Hashed(io.RawIOBase):
+    """A file that hashes what is read from it."""
+
+    def __init__(self, file: io.BufferedReader) -> None:
+        self.file = file
+        self.digest = hashlib.sha256()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        count = self.file.readinto(buffer)
+        self.digest.update(memoryview(buffer)[:count])
+        return count
+
+    def close(self) -> None:
+        self.file.close()
+        super().close()
+
+
+class _Zlib(io.RawIOBase):
+    """A zlib stream, unpacked in bounded memory."""
+
+    def __init__(self, file: Any) -> None:
+        self.file = file
+        self.stream = zlib.decompressobj()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer)
+        while not self.stream.eof:
+            packed = self.stream.unconsumed_tail or self.file.read(BLOCK_BYTES)
+            if not packed:
+                raise EOFError("the stream has no end")
+            data = self.stream.decompress(packed, len(view))
+            if data:
+                view[: len(data)] = data
+                return len(data)
+        return 0
+
+
+class _Zstd(io.RawIOBase):
+    """Zstandard frames.  Not the reader of the package, which takes a file that is cut off for a whole one."""
+
+    def __init__(self, file: Any, frame: Callable[[], Any]) -> None:
+        self.file, self.frame = file, frame
+        self.stream: Any = None
+        self.packed = self.data = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self.data:
+            self.packed = self.packed or self.file.read(ZSTD_BYTES)
+            if not self.packed:
+                if self.stream is not None:
+                    raise EOFError("the frame has no end")
+                return 0
+            self.stream = self.stream or self.frame()
+            self.data = self.stream.decompress(self.packed)
+            self.packed = self.stream.unused_data if self.stream.eof else b""
+            if self.stream.eof:
+                self.stream = None
+        view = memoryview(buffer)
+        part, self.data = self.data[: len(view)], self.data[len(view) :]
+        view[: len(part)] = part
+        return len(part)
+
+
+def _unpacked(raw: io.RawIOBase, name: str) -> tuple[str, Any]:
+    """How a file is packed, by its first bytes, and a stream of its content."""
+    file = io.BufferedReader(raw, BLOCK_BYTES)
+    magic = file.peek(6)[:6]
+    if magic[:2] == b"\x1f\x8b":
+        return "gzip", gzip.GzipFile(fileobj=file)
+    if magic == b"\xfd7zXZ\0":
+        return "xz", lzma.LZMAFile(file)
+    if magic[:3] == b"BZh":
+        return "bzip2", bz2.BZ2File(file)
+    if magic[:2] in (b"x\x01", b"x\x9c", b"x\xda"):
+        return "zlib", io.BufferedReader(_Zlib(file), BLOCK_BYTES)
+    if magic[:4] == b"\x28\xb5\x2f\xfd":
+        try:
+            import zstandard
+        except ImportError:
+            raise TraceError(f"{name}: is packed with zstd; pip install zstandard, or unpack it first") from None
+        return "zstd", io.BufferedReader(_Zstd(file, zstandard.ZstdDecompressor().decompressobj), BLOCK_BYTES)
+    return "none", file
+
+
+def _zstd_error() -> type[Exception]:
+    try:
+        import zstandard
+    except ImportError:
+        return EOFError
+    error: type[Exception] = zstandard.ZstdError
+    return error

@@ -1,0 +1,547 @@
+"""Foreign traces: every format becomes the right records, and damage is an error that names its place."""
+
+import bz2
+import gzip
+import itertools
+import lzma
+import sys
+import tracemalloc
+import zlib
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from foreign import BINARY, FILES, TEXT, VSCSI_2, Foreign, L, R, S, Task, W, anon, damon, file, snapshot
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pymem.errors import TraceError
+from pymem.records import MAX_COUNT, unpack
+from pymem.traces import layout
+from pymem.traces.importer import import_trace
+from pymem.traces.readers import READERS, Source, base, reader_for
+from pymem.traces.readers.oracle_general import REQUEST
+from pymem.traces.readers.text import Table
+from pymem.traces.references import chunks
+from pymem.traces.store import TraceFile
+
+KINDS = {kind.name: kind for kind in READERS}
+PACKERS = {"gzip": gzip.compress, "xz": lzma.compress, "bzip2": bz2.compress, "zlib": zlib.compress}
+
+
+def imported(folder, data, **settings):
+    """The tasks that a file named x.dat becomes, and its source."""
+    (folder / "x.dat").write_bytes(data)
+    info, source = import_trace(folder / "x.dat", folder / "x.pmt", **settings)
+    tasks = []
+    with TraceFile(folder / "x.pmt") as trace:
+        trace.verify()
+        for number, task in enumerate(trace.info.tasks):
+            regions = [(r.kind, r.name, r.start, r.pages) for r in task.regions]
+            records, times = [], []
+            for part, moments in chunks(trace, number):
+                records += zip(*(x.tolist() for x in unpack(part)), strict=True)
+                times += [] if moments is None else moments.tolist()
+            tasks.append(Task(task.name, regions, records, times if info.times else None))
+    return tasks, source
+
+
+def accesses(folder, data, name, **settings):
+    """What a reader gives, as one list of (place, size, write)."""
+    (folder / "y.dat").write_bytes(data)
+    with Source(folder / "y.dat", **settings) as source:
+        found = [
+            row
+            for batch in KINDS[name]().read(source)
+            for row in zip(batch.place.tolist(), batch.size.tolist(), batch.write.tolist(), strict=True)
+        ]
+    return found, source
+
+
+# ---- what files become ------------------------------------------------------------------------------------
+
+
+def test_there_is_a_file_of_every_format():
+    assert sorted(KINDS) == sorted(FILES)
+    assert len(KINDS) == len(READERS)
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("forced", [False, True])
+def test_a_file_becomes_the_right_records(tmp_path, name, forced):
+    tasks, source = imported(tmp_path, FILES[name].data, form=name if forced else None)
+    assert tasks == FILES[name].tasks
+    assert source.bad == 0
+    with TraceFile(tmp_path / "x.pmt") as trace:
+        about = trace.info.provenance["imported"]
+    assert (about["file"], about["format"], about["packing"], about["bad"]) == ("x.dat", name, "none", 0)
+
+
+@pytest.mark.parametrize("packing", PACKERS)
+@pytest.mark.parametrize("name", ["lackey", "msr", "oracleGeneral", "damon"])
+def test_packed_files_are_unpacked(tmp_path, name, packing):
+    tasks, source = imported(tmp_path, PACKERS[packing](FILES[name].data))
+    assert tasks == FILES[name].tasks
+    assert source.packing == packing
+
+
+def test_zstd_is_unpacked_frame_by_frame(tmp_path, monkeypatch):
+    magic = b"\x28\xb5\x2f\xfd"
+
+    class Frame:
+        """As a frame of the package, with zlib inside."""
+
+        def __init__(self):
+            self.inner, self.fresh = zlib.decompressobj(), True
+            self.eof, self.unused_data = False, b""
+
+        def decompress(self, data):
+            if self.fresh and not data.startswith(magic):
+                raise zlib.error("no frame")
+            found = self.inner.decompress(data[4:] if self.fresh else data)
+            self.fresh, self.eof, self.unused_data = False, self.inner.eof, self.inner.unused_data
+            return found
+
+    package = SimpleNamespace(ZstdDecompressor=lambda: SimpleNamespace(decompressobj=Frame), ZstdError=zlib.error)
+    monkeypatch.setitem(sys.modules, "zstandard", package)
+    monkeypatch.setattr(base, "ZSTD_BYTES", 70)
+    text = b"".join(b"R 0x%x\n" % (i * 7919 % 997 << 12) for i in range(2000))
+    half = text.index(b"\n", len(text) // 2) - 3
+    packed = b"".join(magic + zlib.compress(part) for part in (text[:half], text[half:]))
+    tasks, source = imported(tmp_path, packed)
+    assert source.packing == "zstd"
+    assert [page for page, _, count in tasks[0].records for _ in range(count)] == [i * 7919 % 997 for i in range(2000)]
+    for data, message in ((packed[:-5], "the frame has no end"), (packed + b"junk", "no frame")):
+        with pytest.raises(TraceError, match=rf"x\.dat: does not unpack after \d+ bytes \({message}\)"):
+            imported(tmp_path, data)
+
+
+def test_zstd_needs_a_package(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "zstandard", None)
+    with pytest.raises(TraceError, match=r"x\.dat: is packed with zstd; pip install zstandard, or unpack it first"):
+        imported(tmp_path, b"\x28\xb5\x2f\xfd" + bytes(20))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"R 0x5000\nW 0x6008\n",
+        b"r 5000\nw 600f\n",
+        b"l 0x5000 1\ns 0x6008 12\n",
+        b"0x5000 R\n0x6008 W\n",
+        b"0x5000,R\n0x6008,W\n",
+        b"READ,0x5000,8\nWRITE,0x6008,8\n",
+        b"Load\t0x5000\nStore\t0x6008\n",
+        b"ld 0X5000\r\nst 0X6008\r\n",
+        b"0 00005000\n1 0000600a\n",
+        b"2 0x5000\n1 0x6008\n",
+        b"R 20480\nW 24584\n",
+        b"RD 20480\n\nWR 24584",
+    ],
+)
+def test_spellings_of_addresses(tmp_path, text):
+    assert imported(tmp_path, text)[0] == [Task("x", [anon(0x5000, 2)], [(0, L, 1), (1, S, 1)])]
+
+
+def test_other_layouts_of_a_format(tmp_path):
+    two = [Task("x", [file("x", 3)], [(2, R, 1), (0, W, 1)], [0, 2000])]
+    assert imported(tmp_path, VSCSI_2)[0] == two
+    loads = imported(tmp_path, b"LD 0x12345678\nST 74565\n")
+    assert loads[1].name.endswith("x.dat")
+    assert loads[0] == [Task("x", [anon(0x12000, 1), anon(0x12345000, 1)], [(1, L, 1), (0, S, 1)])]
+    pair = damon(snapshot(0, (0, 8192, 1)), snapshot(20_000_000, (4096, 8192, 1)))
+    assert imported(tmp_path, pair)[0] == [
+        Task("target7", [anon(0, 2)], [(0, S, 1), (1, S, 1), (1, L, 1)], [0, 0, 20_000_000])
+    ]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"ls 18185 24446.764416:          1 page-faults:  ffffffff817554ea elf_load+0x28a ([kernel.kallsyms])",
+        b"ls 18185 24446.764416: exceptions:page_fault_user: address=0x7fbd0f139b70f ip=0x7f error_code=0x14",
+        b"ls 18185 24446.764416: page-faults:",
+        b"ls 18185 24446: page-faults: 7f0bb6f3d110",
+    ],
+)
+def test_what_perf_prints_of_other_things_is_no_address(tmp_path, line):
+    with pytest.raises(TraceError, match=r"x\.dat, line 2: b'ls 18185 .*accepted is a fault as perf script"):
+        imported(tmp_path, FILES["perf"].data.splitlines(keepends=True)[0] + line + b"\n", form="perf")
+
+
+def test_the_first_access_of_a_page_stores_where_stores_are_not_seen(tmp_path):
+    faults = b"".join(b"ls 1 1.%06d: page-faults: %x\n" % (i, page << 12) for i, page in enumerate((1, 2, 2, 1, 3)))
+    assert imported(tmp_path, faults)[0][0].records == [(0, S, 1), (1, S, 2), (0, L, 1), (2, S, 1)]
+
+
+def test_operations_of_caches(tmp_path):
+    words = "get gets GET_LEASE read set add cas INCR append delete nop"
+    text = "key,op\n" + "".join(f"k,{op}\n" for op in words.split())
+    tasks, source = imported(tmp_path, text.encode())
+    assert tasks[0].records == [(0, R, 1)] * 4 + [(0, W, 1)] * 5
+    assert source.left_out == {"requests that neither read nor write": 2}
+
+
+def test_what_is_left_out_is_counted(tmp_path):
+    for name, what in (("vscsi", "other SCSI commands"), ("lirs", "marks"), ("msr", "requests of 0 bytes")):
+        imported(tmp_path, FILES[name].data)
+        with TraceFile(tmp_path / "x.pmt") as trace:
+            assert trace.info.provenance["imported"]["left_out"] == {what: 1}
+
+
+def test_system_calls_of_lackey_text_are_followed(tmp_path):
+    text = (
+        b"SYSCALL[9,1](9) sys_mmap ( 0x0, 16384, 3, 34, 4294967295, 0 ) --> [pre-success] Success(0x10000)\n"
+        b" S 10000,8\nSYSCALL[9,1](11) sys_munmap ( 0x10000, 8192 )[sync] --> Success(0x0)\n"
+    )
+    tasks, _ = imported(tmp_path, text)
+    assert tasks[0].regions == [anon(0x10000, 4)]
+    assert [(page, int(op), count) for page, op, count in tasks[0].records] == [(0, 1, 1), (0, 14, 2)]
+
+
+def test_an_unknown_file_or_format(tmp_path):
+    for data, message in (
+        (b"To be, or not to be\n", r"x\.dat: begins with b'To be, or not to be\\n', which no reader knows"),
+        (b"", r"x\.dat: is empty, which no reader knows"),
+        (b"==9== Lackey, an example Valgrind tool\n", r"x\.dat: no memory access in 1 lines"),
+    ):
+        with pytest.raises(TraceError, match=message):
+            imported(tmp_path, data)
+    with pytest.raises(TraceError, match=r"format 'fly'; accepted are address, arc, .*, vscsi"):
+        imported(tmp_path, b"R 1\n", form="fly")
+    with pytest.raises(TraceError, match=r"x\.dat: no access in it as LIRS"):
+        imported(tmp_path, b"*\n", form="lirs")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["x.dat"]
+
+
+# ---- numbers in text --------------------------------------------------------------------------------------
+
+token = st.one_of(
+    st.integers(0, 1 << 66).map(str),
+    st.integers(0, 1 << 66).map(hex),
+    st.sampled_from("0 00 0x x 1.5 . 1. -1 +1 1e3 1_0 ffg ٣".split()),
+    st.integers((1 << 64) - 9, (1 << 64) + 9).map(str),
+    st.decimals(0, 10**9, places=6).map(str),
+    st.text("0123456789abcdefx.", min_size=1, max_size=26),
+)
+
+
+def by_python(text, base_of):
+    try:
+        value = int(text, base_of)
+    except ValueError:
+        return None
+    plain = text.isascii() and not any(sign in text for sign in "+-_")
+    return value if plain and value < 1 << 64 else None
+
+
+@given(st.lists(token, min_size=1, max_size=20), st.booleans())
+def test_numbers_are_read_as_python_reads_them(tokens, comma):
+    glue = "," if comma else " "
+    block = "".join(f"z{glue}{text}\n" for text in tokens).encode()
+
+    def read(method, **settings):
+        table = Table(block, 1, 2, 2, comma=comma)
+        values = getattr(table, method)(1, **settings)
+        return [int(v) if ok else None for v, ok in zip(values, table.ok, strict=True)]
+
+    digits = [text if len(text) <= 20 else None for text in tokens]  # more zeros than any number has are refused
+    assert read("decimal") == [by_python(t, 10) if t else None for t in digits]
+    in_hex = [t.removeprefix("0x") if t and len(t.removeprefix("0x")) <= 16 else None for t in tokens]
+    expected = [None if t is None or t == "" or t.startswith("0x") else by_python(t, 16) for t in in_hex]
+    assert read("hexadecimal") == expected
+    assert read("integer") == [
+        h if t.startswith("0x") else by_python(t, 10) if len(t) <= 20 else None
+        for t, h in zip(tokens, expected, strict=True)
+    ]
+
+
+fraction = st.one_of(st.none(), st.text("0123456789", min_size=1, max_size=9))
+
+
+@given(st.lists(st.tuples(st.integers(0, 10**9), fraction), min_size=1))
+def test_times_keep_every_digit(moments):
+    block = "".join(f"{s}\n" if f is None else f"{s}.{f}\n" for s, f in moments).encode()
+    table = Table(block, 1, 1, 1)
+    values = table.nanoseconds(0).tolist()
+    assert table.ok.all()
+    assert values == [s * 10**9 + int((f or "0").ljust(9, "0")) for s, f in moments]
+
+
+@given(st.lists(st.binary(max_size=30).map(lambda b: b.replace(b"\n", b" ")), min_size=1), st.booleans())
+def test_fields_are_split_as_python_splits_them(lines, comma):
+    block = b"\n".join(lines) + b"\n"
+    table = Table(block, 5, 1, 99, comma=comma)
+    if comma:
+        # One carriage return at the end and two blanks around a field go.
+        rows = [(n, line.split(b",")) for n, line in enumerate(lines, 5) if len(line.split(b",")) > 1]
+    else:
+        rows = [(n, line.split()) for n, line in enumerate(lines, 5)]
+        rows = [(n, fields) for n, fields in rows if fields and not fields[0].startswith(b"#")]
+        assert [table.texts(0), list(table.numbers)] == [[fields[0] for _, fields in rows], [n for n, _ in rows]]
+    widths = dict(zip(table.numbers.tolist(), table.width.tolist(), strict=True))
+    assert all(widths[n] == len(fields) for n, fields in rows)
+
+
+# ---- long files -------------------------------------------------------------------------------------------
+
+
+def test_long_text_is_read_across_blocks(tmp_path):
+    rng = np.random.default_rng(7)
+    pages, writes = rng.integers(0, 1000, 200_000), rng.random(200_000) < 0.3
+    pairs = zip(pages.tolist(), writes.tolist(), strict=True)
+    text = "".join(f"{'RW'[int(write)]} {page * 4096 + 0x10000:#x}\n" for page, write in pairs)
+    assert len(text) > 2 * base.BLOCK_BYTES
+    tasks, _ = imported(tmp_path, gzip.compress(text.encode(), 1))
+    found = [(page, op) for page, op, count in tasks[0].records for _ in range(count)]
+    assert found == list(zip(pages.tolist(), [S if w else L for w in writes], strict=True))
+
+
+def test_long_binary_is_read_across_blocks(tmp_path):
+    rng = np.random.default_rng(8)
+    made = np.zeros(100_000, REQUEST)  # of 24 bytes: blocks do not end with a record
+    made["id"], made["size"], made["next"] = rng.integers(0, 3000, 100_000), 4096, -1
+    tasks, _ = imported(tmp_path, made.tobytes())
+    order = {key: rank for rank, key in enumerate(dict.fromkeys(made["id"].tolist()))}
+    assert [page for page, _, _ in tasks[0].records] == [order[key] for key in made["id"].tolist()]
+
+
+def test_memory_does_not_grow_with_the_file(tmp_path):
+    peaks = []
+    for lines in (150_000, 600_000):
+        text = b"".join(b"R 0x%x\nW 0x5000\n" % (i % 50 << 12) for i in range(lines // 2))
+        (tmp_path / "x.dat").write_bytes(gzip.compress(text))
+        tracemalloc.start()
+        import_trace(tmp_path / "x.dat", tmp_path / "x.pmt", compression="none")
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.2 * peaks[0]
+
+
+def test_a_line_without_end_is_given_up(tmp_path):
+    with pytest.raises(TraceError, match=r"x\.dat, line 2: b'1111.*has no end within 1 MiB"):
+        imported(tmp_path, b"R 0x1000\n" + b"1" * (3 << 20), form="address")
+
+
+# ---- where pages lie --------------------------------------------------------------------------------------
+
+
+def test_areas_are_told_apart_by_gaps(tmp_path):
+    # 16 untouched pages belong to the area, 17 do not.
+    tasks, _ = imported(tmp_path, b"R 0x1000\nR 0x12000\nR 0x24000\n")
+    assert tasks[0].regions == [anon(0x1000, 18), anon(0x24000, 1)]
+    assert tasks[0].records == [(0, L, 1), (17, L, 1), (18, L, 1)]
+
+
+def test_scattered_addresses_keep_to_the_most_areas(tmp_path, monkeypatch):
+    monkeypatch.setattr(layout, "MAX_MAP_COUNT", 2)
+    tasks, _ = imported(tmp_path, b"R 0x1000\nR 0x101000\nR 0x80000000\n")
+    # The nearest two share a region, with a hole of 16 pages instead of 255.
+    assert tasks[0].regions == [("anon", "anon@1000", None, 18), anon(0x80000000, 1)]
+    assert tasks[0].records == [(0, L, 1), (17, L, 1), (18, L, 1)]
+    # Distances of 3, 5 and 8 times 2**48 pages, less one or two: none is above 2**51, two are above 2**50.
+    tasks, _ = imported(tmp_path, b"R 0x1000\nR 0x3000000000000000\nR 0x8000000000000000\nR 0xffffffffffffffff\n")
+    assert [(start, pages) for _, _, start, pages in tasks[0].regions] == [(None, 4 + 3 * 16)]
+    assert [page for page, _, _ in tasks[0].records] == [0, 17, 34, 51]
+
+
+spans = st.lists(st.tuples(st.integers(0, 400), st.integers(1, 30)), min_size=1, max_size=60)
+
+
+@given(spans, st.integers(0, 40), st.integers(1, 5))
+def test_spans_are_the_touched_pages_with_small_gaps_filled(parts, gap, step):
+    made = layout.Spans(gap)
+    for first in range(0, len(parts), step):
+        page, count = (np.array(column) for column in zip(*parts[first : first + step], strict=True))
+        made.touch(page, count)
+    made.settle()
+    touched = sorted({page + i for page, count in parts for i in range(count)})
+    expected = [[touched[0], touched[0] + 1]]
+    for page in touched[1:]:
+        if page <= expected[-1][1] + gap:
+            expected[-1][1] = page + 1
+        else:
+            expected.append([page, page + 1])
+    assert np.stack([made.low, made.high], axis=1).tolist() == expected
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(1, 5)), min_size=1, max_size=60), st.integers(1, 7))
+def test_objects_lie_in_their_order_and_never_overlap(requests, step):
+    made = layout.Objects("x")
+    for first in range(0, len(requests), step):
+        key, pages = (np.array(column) for column in zip(*requests[first : first + step], strict=True))
+        made.touch(key, pages)
+    (region,) = made.regions()
+    most = {}
+    for key, pages in requests:
+        most[key] = max(most.get(key, 0), pages)
+    place, expected = 0, {}
+    for key, pages in most.items():  # in order of appearance
+        expected[key] = place
+        place += pages
+    assert region.pages == place
+    keys = np.array([key for key, _ in requests])
+    assert made.dense(keys).tolist() == [expected[key] for key in keys.tolist()]
+
+
+def test_an_object_that_is_too_long_for_a_record_becomes_several(tmp_path):
+    data = np.array([(0, 1, 4096, -1), (0, 2, (1 << 32) - 1, -1)], REQUEST).tobytes()
+    tasks, _ = imported(tmp_path, data)
+    assert tasks[0].regions == [file("x", 1 + (1 << 20))]
+    assert tasks[0].records == [(0, R, 1), *((1 + i * MAX_COUNT, R, MAX_COUNT) for i in range(4))]
+
+
+# ---- damage -----------------------------------------------------------------------------------------------
+
+
+def joined_with(name, bad):
+    """A file with something bad after its first record, where that is, and the record's size or number."""
+    data = FILES[name].data
+    if name in BINARY:
+        size = BINARY[name]
+        return data[:size] + bad + data[size:], "record 1"
+    lines = data.splitlines(keepends=True)
+    head = 2 if name in ("kvcache", "csv", "lackey", "address") else 1
+    return b"".join([*lines[:head], bad, *lines[head:]]), f"line {head + 1}"
+
+
+@pytest.mark.parametrize("name", [*TEXT, *BINARY])
+def test_a_bad_line_or_record_is_named_and_can_be_left_out(tmp_path, name):
+    data, where = joined_with(name, FILES[name].bad)
+    if name == "oracleGeneral":  # its records say where the next one is
+        data = data.replace((3).to_bytes(8, "little"), (4).to_bytes(8, "little"))
+    with pytest.raises(TraceError, match=rf"x\.dat, {where}: b.*(accepted is| is neither an access)") as caught:
+        imported(tmp_path, data, form=name)
+    found = FILES[name].bad.rstrip(b"\n") if name in TEXT else FILES[name].bad[:60]
+    assert repr(found)[1:-1] in str(caught.value)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["x.dat"]
+    tasks, source = imported(tmp_path, data, form=name, skip_bad=True)
+    assert tasks == FILES[name].tasks
+    assert (source.bad, len(source.complaints)) == (1, 1)
+    assert f"x.dat, {where}: " in source.complaints[0]
+    with TraceFile(tmp_path / "x.pmt") as trace:
+        assert trace.info.provenance["imported"]["bad"] == 1
+
+
+def test_many_bad_lines_are_all_counted_and_few_are_kept(tmp_path):
+    _, source = imported(tmp_path, b"R 0x1000\n" + b"fly\n" * 5000, form="address", skip_bad=True)
+    assert (source.bad, len(source.complaints)) == (5000, base.KEPT)
+    with pytest.raises(TraceError, match=r"no access in it as address text, and 7 lines or records were bad"):
+        imported(tmp_path, b"fly\n" * 7, form="address", skip_bad=True)
+
+
+@pytest.mark.parametrize("name", BINARY)
+def test_a_file_that_ends_within_a_record_is_noticed(tmp_path, name):
+    size = BINARY[name]
+    with pytest.raises(TraceError, match=rf"x\.dat, record 1: .* of {size} bytes; the file ends after 7 of them"):
+        imported(tmp_path, FILES[name].data[: size + 7], form=name)
+    _, source = imported(tmp_path, FILES[name].data[: size + 7], form=name, skip_bad=True)
+    assert source.bad == 1
+
+
+@pytest.mark.parametrize("packing", PACKERS)
+def test_a_packed_file_that_is_damaged_or_cut_off_is_noticed(tmp_path, packing):
+    text = b"".join(b"R 0x%x\n" % (i * 7919 % 100_003) for i in range(20_000))
+    packed = PACKERS[packing](text)
+    for data in (packed[: len(packed) // 2], packed[:-3], packed[:40] + bytes(len(packed) - 40)):
+        with pytest.raises(TraceError, match=r"x\.dat: does not unpack after \d+ bytes \(.*damaged or cut off"):
+            imported(tmp_path, data, form="address")
+        assert not (tmp_path / "x.pmt").exists()
+
+
+@st.composite
+def mutilated(draw):
+    """A format, and a file of it that something has happened to."""
+    name = draw(st.sampled_from(sorted(FILES)))
+    data = bytearray(FILES[name].data * draw(st.sampled_from([1, 3])))
+    for _ in range(draw(st.integers(1, 3))):
+        place = draw(st.integers(0, len(data)))
+        what = draw(st.sampled_from(["cut", "flip", "mix", "garbage", "remove"]))
+        if what == "cut":
+            del data[place:]
+        elif what == "flip" and place < len(data):
+            data[place] ^= 1 << draw(st.integers(0, 7))
+        elif what == "mix":
+            other = FILES[draw(st.sampled_from(sorted(FILES)))].data
+            data[place:place] = other[draw(st.integers(0, len(other))) :]
+        elif what == "garbage":
+            data[place:place] = draw(st.binary(max_size=40))
+        else:
+            del data[place : place + draw(st.integers(1, 30))]
+    return name, bytes(data)
+
+
+@given(mutilated(), st.booleans(), st.booleans())
+def test_damage_is_an_error_or_well_formed(tmp_path_factory, case, forced, skip_bad):
+    name, data = case
+    folder = tmp_path_factory.mktemp("d")
+    try:
+        tasks, source = imported(folder, data, form=name if forced else None, skip_bad=skip_bad)
+    except TraceError as error:
+        assert str(error).startswith(str(folder / "x.dat"))
+        assert sorted(path.name for path in folder.iterdir()) == ["x.dat"]
+    else:
+        # `imported` has verified the trace, whose writer refuses pages outside the regions.
+        assert any(task.records for task in tasks)
+        assert skip_bad or source.bad == 0
+
+
+@given(st.sampled_from([*TEXT, *BINARY]), st.data())
+def test_a_flipped_bit_does_not_spread(tmp_path_factory, name, data):
+    """What a format without checksums cannot notice changes the record of the bit, and no other."""
+    folder, whole = tmp_path_factory.mktemp("f"), FILES[name].data
+    bit = data.draw(st.integers(0, 8 * len(whole) - 1))
+    damaged = bytearray(whole)
+    damaged[bit >> 3] ^= 1 << (bit & 7)
+    before, _ = accesses(folder, whole, name)
+    try:
+        after, _ = accesses(folder, bytes(damaged), name)
+    except TraceError as error:
+        if name in BINARY:
+            places = {f"record {(bit >> 3) // BINARY[name]}"}
+        else:
+            line = whole[: bit >> 3].count(b"\n") + 1
+            places = {f"line {line}", f"line {line + 1}"}  # of a newline that is gone, or of two lines out of one
+        assert any(f"{place}: " in str(error) for place in places), str(error)
+        return
+    # Records before the damaged one and after it are as they were.  Numbers of keys may change: they are an order.
+    trim = (lambda rows: rows) if FILES[name].places else (lambda rows: [row[1:] for row in rows])
+    old, new = trim(before), trim(after)
+    same = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(old, new, strict=False)))
+    ends = zip(old[::-1], new[::-1], strict=False)
+    tail = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], ends))
+    per_line = 7 if name == "champsim" else 2
+    assert same + tail >= len(old) - per_line
+
+
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        (b"[1]", "TypeError"),
+        (b"[{}]", "KeyError: 'intervals'"),
+        (damon(snapshot(0, (8192, 4096, 1))), "region 8192 to 4096 seen 1 times in 2 samples"),
+        (damon(snapshot(0, (0, 4096, 3))), "region 0 to 4096 seen 3 times in 2 samples"),
+        (damon(snapshot(0, (0, "4,0x96", 1))), "ValueError: invalid literal"),
+        (damon(snapshot(0, (0, 1 << 60, 1))), "region of 1152921504606846976 bytes"),
+        (damon(snapshot(True, (0, 4096, 1))), "True is not a whole number"),
+    ],
+)
+def test_records_of_damon_that_are_none(tmp_path, record, message):
+    with pytest.raises(TraceError, match=r"x\.dat, record 0: ") as caught:
+        imported(tmp_path, record, form="damon")
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("data", [b"[", b"[" * 200_000, b'{"a": 1}', b"[1,]", b"\xff[]"])
+def test_json_that_is_none_or_other(tmp_path, data):
+    with pytest.raises(TraceError, match=r"x\.dat: .*b"):
+        imported(tmp_path, data, form="damon")
+
+
+def test_the_reader_is_the_first_that_knows_the_content(tmp_path):
+    for name, one in FILES.items():
+        assert isinstance(one, Foreign)
+        (tmp_path / "x.dat").write_bytes(one.data)
+        with Source(tmp_path / "x.dat") as source:
+            assert reader_for(source).name == name
+            assert reader_for(source, "txt").name == "txt"

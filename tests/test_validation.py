@@ -6,7 +6,7 @@ import json
 import pytest
 
 from pymem.errors import ValidationError
-from pymem.validation import recording, runner, scenarios, score, table
+from pymem.validation import page, recording, runner, scenarios, score, table
 from pymem.validation.generator import generate, trace_hash
 from pymem.validation.victims import victims
 
@@ -165,3 +165,24 @@ def test_folders_without_what_is_asked_for(tmp_path):
         recording.load(tmp_path / "none")
     with pytest.raises(ValidationError, match=r"no recording matches '.99.' among 0 files"):
         recording.load(tmp_path, "99")
+
+
+def test_the_page_draws_both_courses():
+    chosen = recording.load(pattern="02_anon_uniform.s1")
+    replays = list(runner.replay_all(chosen))
+    pairs = score.pairs(chosen, {r.label: r.counters for r in replays})
+    text = page.page(pairs, replays, chosen)
+    drawn = [c for c in page.DRAWN if any(chosen[0].data["series"][c]) and any(replays[0].series[c])]
+    assert text.count("<figcaption>") >= len(drawn) - 2  # levels that never leave 0 are not drawn
+    assert text.count('class="kernel" points=') == text.count('class="sim" points=') == text.count("<svg")
+    assert "<script" not in text
+    assert "http" not in text.replace("http://www.w3.org", "")
+
+
+def test_json_has_one_object_per_pair():
+    chosen = recording.load(pattern="13_nomemcg_ref.s1")
+    replays = {r.label: r.counters for r in runner.replay_all(chosen)}
+    pairs = score.pairs(chosen, replays)
+    objects = json.loads(table.to_json(pairs))
+    assert len(objects) == len(pairs) > 30
+    assert set(objects[0]) == {"recording", "counter", "kind", "kernel", "simulated", "right"}

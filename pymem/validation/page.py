@@ -66,13 +66,13 @@ def plot(counter: str, kernel: dict[str, list[float]], simulated: dict[str, list
         paths.append(f'<polyline class="{name}" points="{points}"/>')
     floor = HEIGHT - BOTTOM
     return (
-        f'<figure><svg width="{WIDTH}" height="{HEIGHT}" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
+        f'<figure><figcaption>{counter}</figcaption><svg width="{WIDTH}" height="{HEIGHT}" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
         f'aria-label="{counter} over the accesses">'
         f'<line class="axis" x1="{LEFT}" x2="{WIDTH}" y1="{floor}" y2="{floor}"/>'
         f'<text x="{LEFT - 4}" y="12" text-anchor="end">{top:,.0f}</text>'
         f'<text x="{LEFT - 4}" y="{floor}" text-anchor="end">0</text>'
         f'<text x="{WIDTH}" y="{HEIGHT - 4}" text-anchor="end">{right:,.0f} accesses</text>'
-        f"{''.join(paths)}</svg><figcaption>{counter}</figcaption></figure>"
+        f"{''.join(paths)}</svg></figure>"
     )
 
 

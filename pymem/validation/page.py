@@ -66,7 +66,8 @@ def plot(counter: str, kernel: dict[str, list[float]], simulated: dict[str, list
         paths.append(f'<polyline class="{name}" points="{points}"/>')
     floor = HEIGHT - BOTTOM
     return (
-        f'<figure><figcaption>{counter}</figcaption><svg width="{WIDTH}" height="{HEIGHT}" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
+        f'<figure><figcaption>{counter}</figcaption>'
+        f'<svg width="{WIDTH}" height="{HEIGHT}" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
         f'aria-label="{counter} over the accesses">'
         f'<line class="axis" x1="{LEFT}" x2="{WIDTH}" y1="{floor}" y2="{floor}"/>'
         f'<text x="{LEFT - 4}" y="12" text-anchor="end">{top:,.0f}</text>'

@@ -366,7 +366,13 @@ class Machine:
         if len(self.nodes) > MAX_NODES:
             raise ScenarioError(f"machine.nodes: {len(self.nodes)}; accepted are up to {MAX_NODES}")
         self._check_distances(len(self.all_nodes))
-        self.layout()
+        managed = sum(zone.managed for zones in self.layout() for zone in zones)
+        for number, device in enumerate(self.swap):
+            if device.mem_limit_pages > managed:
+                raise ScenarioError(
+                    f"machine.swap[{number}].mem_limit: {device.mem_limit_pages} pages; accepted is up to {managed}, "
+                    "the memory of the machine"
+                )
 
     def _check_distances(self, n: int) -> None:
         accepted = f"{n} rows of {n} numbers from {LOCAL_DISTANCE} to 254"

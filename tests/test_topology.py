@@ -280,3 +280,9 @@ def test_a_table_that_is_no_machine(table, message):
     with pytest.raises(ScenarioError) as caught:
         machine_from(table)
     assert message in str(caught.value)
+
+
+def test_a_compressed_device_larger_than_memory():
+    message = r"^machine\.swap\[1\]\.mem_limit: 262144 pages; accepted is up to \d+, the memory"
+    with pytest.raises(ScenarioError, match=message):
+        Machine("64MiB", swap=[SwapDevice("1GiB"), SwapDevice("1GiB", kind="zram", mem_limit="1GiB")])

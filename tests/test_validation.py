@@ -76,6 +76,8 @@ def pair(kind, kernel, simulated):
         ("timing", (1000, 2000), 4000, True),
         ("timing", (1000, 2000), 4001, False),
         ("exact", (1, 1), 1, True),
+        ("exact", (1, 1), 2, False),  # another child: the 64 events are for counters
+        ("exact", (1, 1), 0, False),
     ],
 )
 def test_the_rule(kind, kernel, simulated, right):

@@ -51,10 +51,10 @@ class Pair:
     def right(self) -> bool:
         """See the module."""
         low, high = self.kernel
-        if low - EVENTS <= self.simulated <= high + EVENTS:
-            return True
         if self.kind == "exact":
             return low <= self.simulated <= high
+        if low - EVENTS <= self.simulated <= high + EVENTS:
+            return True
         if self.kind == "timing":
             return low / TIMING_FACTOR <= self.simulated <= high * TIMING_FACTOR
         return low * (1 - POLICY_SHARE) <= self.simulated <= high * (1 + POLICY_SHARE)

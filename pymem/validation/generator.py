@@ -20,9 +20,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from pymem.errors import ValidationError
+from pymem.records import WRITE
 
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-WRITE = np.uint32(0x80000000)
 
 
 @dataclass(slots=True)

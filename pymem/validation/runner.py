@@ -36,7 +36,6 @@ class Replay:
     counters: dict[str, float] = field(default_factory=dict)
     series: dict[str, list[float]] = field(default_factory=dict)
     left_out: str = ""
-    devices: list[dict[str, int]] = field(default_factory=list)
 
 
 def replay(recording: Recording) -> Replay:
@@ -82,7 +81,6 @@ def replay(recording: Recording) -> Replay:
         **score.net(events), **{g: last[g] for g in score.GAUGES},
         **{k: last[k] - first[k] for k in ("psi_some_us", "psi_full_us")},
     }  # fmt: skip
-    out.devices = run.engine.devices()
     out.series = {key: [row[key] for row in rows] for key in last}
     return out
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from pymem.codecs import get as get_codec
 from pymem.errors import ValidationError
-from pymem.records import Op, pack
+from pymem.records import WRITE, Op, pack
 from pymem.regions import Anon, File, Region
 from pymem.scenario import Scenario, Task
 from pymem.topology import Boot, Disk, Machine, Node, SwapDevice, Zone
@@ -39,7 +39,6 @@ TURN_NS = 10_000_000
 #: machines that use zone DMA down to 159 free pages always raise its watermarks, those that stop at 219 hardly ever.
 DMA_FOREIGN = 200
 MAX_TURNS = 20_000
-WRITE = np.uint32(1 << 31)
 #: Contents that recordings call otherwise: their zero pages begin with 64 random bytes.
 CONTENTS = {"zero": "zero64"}
 

@@ -11,6 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pymem.validation.victims import victims
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -34,7 +36,6 @@ TIMING = (
     "pgscan_kswapd", "pgscan_direct", "pgsteal_kswapd", "pgsteal_direct", "allocstall", "pageoutrun", "pgskip",
     "psi_some_us", "psi_full_us",
 )  # fmt: skip
-OOM = ("oom_kill",)
 
 
 @dataclass(frozen=True)
@@ -139,8 +140,6 @@ def kind_of(counter: str) -> str:
 
 def pairs(recordings: Sequence[Recording], simulated: Mapping[str, Mapping[str, float]]) -> list[Pair]:
     """The pairs of recordings that were simulated (by label), each against all recordings of its scenario."""
-    from pymem.validation.victims import victims
-
     out = []
     known: dict[str, list[dict[str, float]]] = {}
     for r in recordings:

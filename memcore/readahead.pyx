@@ -45,33 +45,29 @@ cdef uint32_t ra_next_size(const file_ra_t *ra, uint64_t max_pages) noexcept nog
     return <uint32_t> max_pages
 
 
-cdef pfn_t page_cache_alloc(machine_t *m, filemap_t *f, uint64_t index, int gfp, bint whole_write) noexcept nogil:
-    """A new page-cache page at `index`, or the one somebody else put there while this thread waited."""
+cdef pfn_t page_cache_alloc(machine_t *m, filemap_t *f, uint64_t index, int gfp, bint whole_write,
+                            bint *raced) noexcept nogil:
+    """A new page-cache page at `index`, or (`raced`) the one somebody else put there while this thread waited."""
     cdef pfn_t pfn = alloc_page_node(m, m.curr.nid, gfp)
-    cdef pfn_t raced
+    raced[0] = False
     if pfn == NIL:
         return NIL
     # charged first: once in the cache, a clean page may be evicted while the clock lets others run
     mm_charge(m, m.p.c_page_cache_add)
-    raced = filemap_lookup(f, index)
-    if raced:
+    if filemap_lookup(f, index):
+        raced[0] = True
         free_frame(m, pfn)
-        return raced
+        return filemap_lookup(f, index)
     add_to_page_cache(m, f, index, pfn, whole_write)
     return pfn
 
 
 cdef pfn_t page_cache_read(machine_t *m, filemap_t *f, uint64_t index) noexcept nogil:
     """Puts page `index` into the cache and starts reading it, unless somebody has done so meanwhile."""
-    cdef pfn_t pfn = alloc_page_node(m, m.curr.nid, GFP_USER)
-    if pfn == NIL:
-        return NIL
-    mm_charge(m, m.p.c_page_cache_add)
-    if filemap_lookup(f, index):
-        free_frame(m, pfn)
-        return filemap_lookup(f, index)
-    add_to_page_cache(m, f, index, pfn, False)
-    read_file_page(m, f, pfn)
+    cdef bint raced = False
+    cdef pfn_t pfn = page_cache_alloc(m, f, index, GFP_USER, False, &raced)
+    if pfn and not raced:
+        read_file_page(m, f, pfn)
     return pfn
 
 
@@ -304,12 +300,13 @@ cdef int file_write(machine_t *m, vma_t *vma, uint64_t index, uint64_t n) noexce
     """write() of n whole pages: they need not be read, they become dirty, the writer may be slowed."""
     cdef filemap_t *f = m.files[vma.file]
     cdef uint64_t end = index + n
+    cdef bint raced = False
     cdef pfn_t pfn
     mm_charge(m, m.p.c_syscall)
     while index < end:
         pfn = filemap_lookup(f, index)
         if pfn == NIL:
-            pfn = page_cache_alloc(m, f, index, GFP_WRITE, True)
+            pfn = page_cache_alloc(m, f, index, GFP_WRITE, True, &raced)
             if pfn == NIL:
                 return MM_EINTR
         if m.frames[pfn].flags & PG_LOCKED:

@@ -110,13 +110,25 @@ cdef void count_numa(machine_t *m, pfn_t pfn, int nid) noexcept nogil:
         m.zones[m.nodes[nid].first_zone + ZONE_NORMAL].stat[NUMA_FOREIGN] += 1
 
 
+cdef pfn_t alloc_kernel_frame(machine_t *m) noexcept nogil:
+    """A frame that stays the kernel's: for a pool or for slab; 0 without memory."""
+    cdef pfn_t pfn = alloc_memalloc(m)
+    if pfn:
+        m.frames[pfn].flags = PG_KERNEL
+    return pfn
+
+
+cdef void free_kernel_frame(machine_t *m, pfn_t pfn) noexcept nogil:
+    m.frames[pfn].flags = 0
+    free_frame(m, pfn)
+
+
 cdef int zs_get_frame(void *ctx, pfn_t *out) noexcept nogil:
     """A frame for a compressed pool, or MM_ENOMEM."""
     cdef machine_t *m = <machine_t *> ctx
-    cdef pfn_t pfn = alloc_memalloc(m)
+    cdef pfn_t pfn = alloc_kernel_frame(m)
     if pfn == 0:
         return MM_ENOMEM
-    m.frames[pfn].flags = PG_KERNEL
     m.nodes[m.zones[m.frames[pfn].zone].nid].stat[NR_ZSPAGES] += 1
     out[0] = pfn
     return MM_OK
@@ -125,5 +137,4 @@ cdef int zs_get_frame(void *ctx, pfn_t *out) noexcept nogil:
 cdef void zs_put_frame(void *ctx, pfn_t pfn) noexcept nogil:
     cdef machine_t *m = <machine_t *> ctx
     m.nodes[m.zones[m.frames[pfn].zone].nid].stat[NR_ZSPAGES] -= 1
-    m.frames[pfn].flags = 0
-    free_frame(m, pfn)
+    free_kernel_frame(m, pfn)

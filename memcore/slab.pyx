@@ -13,7 +13,7 @@ not create new ones.
 from libc.stdlib cimport realloc
 
 from .buddy cimport zone_t
-from .frames cimport alloc_memalloc, alloc_reserve, free_block, free_frame
+from .frames cimport alloc_kernel_frame, alloc_reserve, free_block, free_kernel_frame
 from .machine cimport SLAB_BUFFER_HEAD, SLAB_XA_NODE, count, machine_t, slab_cache_t
 from .page cimport PG_KERNEL, PG_PRIVATE
 from .node cimport node_t
@@ -129,10 +129,9 @@ cdef void slab_unreclaimable_grow(machine_t *m, int64_t want, int64_t *held) noe
     none is given back."""
     cdef pfn_t pfn
     while held[0] < want:
-        pfn = alloc_memalloc(m)
+        pfn = alloc_kernel_frame(m)
         if pfn == 0:
             return
-        m.frames[pfn].flags = PG_KERNEL
         m.nodes[m.zones[m.frames[pfn].zone].nid].stat[NR_SLAB_UNRECLAIMABLE] += 1
         held[0] += 1
 
@@ -163,7 +162,6 @@ cdef int64_t shrink_slab(machine_t *m, int nid, int priority, int64_t *scanned) 
     pages = min(n // OBJECTS_PER_PAGE, m.slab_freeable)
     for _ in range(pages):
         m.slab_freeable -= 1
-        m.frames[m.slab_pool + m.slab_freeable].flags = 0
         m.nodes[nid].stat[NR_SLAB_RECLAIMABLE] -= 1
-        free_frame(m, <pfn_t> (m.slab_pool + m.slab_freeable))
+        free_kernel_frame(m, <pfn_t> (m.slab_pool + m.slab_freeable))
     return pages

@@ -16,10 +16,10 @@ from libc.string cimport memset
 
 from .content cimport CONTENT_SAME_FILLED, content_flags, content_size
 from .debug cimport mm_host_oom
-from .frames cimport alloc_memalloc, free_frame, zs_get_frame, zs_put_frame
+from .frames cimport alloc_kernel_frame, free_kernel_frame, zs_get_frame, zs_put_frame
 from .hostmem cimport host_free, host_zalloc
 from .machine cimport count, machine_t
-from .page cimport PG_DIRTY, PG_KERNEL
+from .page cimport PG_DIRTY
 from .slab cimport slab_unreclaimable_grow
 from .swapfile cimport SWP_USED
 from .types cimport (KERNEL_6_1, KERNEL_6_12, MM_ENOMEM, MM_ENOSPC, MM_OK, int64_t, ns_t, pfn_t, swp_t,
@@ -37,10 +37,9 @@ cdef enum:
 
 cdef int get_zbud_frame(void *ctx, pfn_t *out) noexcept nogil:
     cdef machine_t *m = <machine_t *> ctx
-    cdef pfn_t pfn = alloc_memalloc(m)
+    cdef pfn_t pfn = alloc_kernel_frame(m)
     if pfn == 0:
         return MM_ENOMEM
-    m.frames[pfn].flags = PG_KERNEL
     m.zbud_pages += 1
     out[0] = pfn
     return MM_OK
@@ -49,8 +48,7 @@ cdef int get_zbud_frame(void *ctx, pfn_t *out) noexcept nogil:
 cdef void put_zbud_frame(void *ctx, pfn_t pfn) noexcept nogil:
     cdef machine_t *m = <machine_t *> ctx
     m.zbud_pages -= 1
-    m.frames[pfn].flags = 0
-    free_frame(m, pfn)
+    free_kernel_frame(m, pfn)
 
 
 cdef int zswap_create(machine_t *m, bint use_zbud, int codec, ns_t compress_ns, ns_t decompress_ns) except -1:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 
 import numpy as np
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, rule
 
 import pymem
 from pymem.content import Content
@@ -107,3 +109,30 @@ class SmallMachine:
     @property
     def task(self):
         return self.engine.task(self.thread)
+
+
+class PageRules(RuleBasedStateMachine):
+    """The operations on pages that state machines over a `SmallMachine`, in ``self.m``, have in common."""
+
+    PAGES = 600
+    spans = st.tuples(st.integers(0, PAGES - 1), st.integers(1, 120))
+
+    def span(self, where):
+        first, count = where
+        return first, min(count, self.PAGES - first)
+
+    @rule(where=spans)
+    def store(self, where):
+        self.m.store(*self.span(where))
+
+    @rule(where=spans)
+    def load(self, where):
+        self.m.load(*self.span(where))
+
+    @rule(where=spans)
+    def pageout(self, where):
+        self.m.pageout(*self.span(where))
+
+    @rule(where=spans)
+    def drop(self, where):
+        self.m.drop(*self.span(where))

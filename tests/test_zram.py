@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
+from hypothesis.stateful import initialize, rule
 from reference.zsmalloc import ZsPool
-from small_machine import Fixed, SmallMachine
+from small_machine import Fixed, PageRules, SmallMachine
 
 import pymem
 from pymem.codecs import get
@@ -364,11 +364,8 @@ def test_a_recorded_run_of_a_real_kernel():
     assert events["pgpgin"] == events["pgpgout"] == recorded.delta("pgpgin") == 0
 
 
-class Anything(RuleBasedStateMachine):
+class Anything(PageRules):
     """Any order of operations on any kind of compressed device, everything verified after each."""
-
-    PAGES = 600
-    spans = st.tuples(st.integers(0, PAGES - 1), st.integers(1, 120))
 
     @initialize(
         kernel=st.sampled_from(["6.1", "6.12"]),
@@ -394,26 +391,6 @@ class Anything(RuleBasedStateMachine):
         if second:
             swap.append(pymem.SwapDevice("1MiB", kind="zram", codec="lzo-rle"))
         self.m = SmallMachine(self.PAGES, kernel, {"page-cluster": 2}, swap, content, memory="32MiB")
-
-    def span(self, where):
-        first, count = where
-        return first, min(count, self.PAGES - first)
-
-    @rule(where=spans)
-    def store(self, where):
-        self.m.store(*self.span(where))
-
-    @rule(where=spans)
-    def load(self, where):
-        self.m.load(*self.span(where))
-
-    @rule(where=spans)
-    def pageout(self, where):
-        self.m.pageout(*self.span(where))
-
-    @rule(where=spans)
-    def drop(self, where):
-        self.m.drop(*self.span(where))
 
     @rule(ms=st.integers(1, 2000))
     def wait(self, ms):

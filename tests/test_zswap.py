@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
+from hypothesis.stateful import initialize, rule
 from reference.zsmalloc import ZbudPool, ZsPool
-from small_machine import Fixed, SmallMachine
+from small_machine import Fixed, PageRules, SmallMachine
 
 import pymem
 from pymem.errors import ScenarioError, TunableError
@@ -405,11 +405,8 @@ def test_contents_from_toml(tmp_path):
     assert pymem.simulate(scenario).status == "complete"
 
 
-class Anything(RuleBasedStateMachine):
+class Anything(PageRules):
     """Any order of operations, on any kind of pool, with everything verified after each."""
-
-    PAGES = 600
-    spans = st.tuples(st.integers(0, PAGES - 1), st.integers(1, 120))
 
     @initialize(
         kernel=st.sampled_from(["6.1", "6.12"]), zpool=st.sampled_from(["zbud", "zsmalloc"]),
@@ -424,26 +421,6 @@ class Anything(RuleBasedStateMachine):
             vm["zswap.shrinker_enabled"] = int(shrinker)
         swap = [pymem.SwapDevice("1MiB", kind=disk), pymem.SwapDevice("2MiB", kind="nvme")]
         self.m = SmallMachine(self.PAGES, kernel, {**ON, **vm}, swap, content, memory="32MiB")
-
-    def span(self, where):
-        first, count = where
-        return first, min(count, self.PAGES - first)
-
-    @rule(where=spans)
-    def store(self, where):
-        self.m.store(*self.span(where))
-
-    @rule(where=spans)
-    def load(self, where):
-        self.m.load(*self.span(where))
-
-    @rule(where=spans)
-    def pageout(self, where):
-        self.m.pageout(*self.span(where))
-
-    @rule(where=spans)
-    def drop(self, where):
-        self.m.drop(*self.span(where))
 
     @rule(ms=st.integers(1, 200))
     def wait(self, ms):

@@ -46,29 +46,29 @@ ctypedef struct reclaim_stat_t:
     int64_t nr_unmapped
 
 
+cdef inline void prefetch_users(machine_t *m, const page_t *p) noexcept nogil:
+    # what a decision about the page will read: its PTE and its swap slot
+    if p.mapcount and p.flags & PG_ANON:
+        mm_prefetchw(&m.mms[p.owner].pt.ptes[p.index])
+    if p.flags & PG_SWAPCACHE:
+        mm_prefetchw(&m.swap.slots[p.swap])
+
+
 cdef inline void prefetch_ahead(machine_t *m, const lru_list_t *l) noexcept nogil:
-    # frames of the batch after next, PTEs of the next batch (whose frames have arrived by now)
+    # frames of the batch after next, users of the next batch (whose frames have arrived by now)
     cdef uint32_t i, at
-    cdef pfn_t pfn
-    cdef page_t *p
-    at = l.tail + SWAP_CLUSTER_MAX
     if l.used <= LOOK_AHEAD:
         return
+    at = l.tail + SWAP_CLUSTER_MAX
     if at + LOOK_AHEAD <= l.cap:
-        for i in range(at + SWAP_CLUSTER_MAX, at + LOOK_AHEAD - SWAP_CLUSTER_MAX):
+        for i in range(at + SWAP_CLUSTER_MAX, at + 2 * SWAP_CLUSTER_MAX):
             mm_prefetchw(&m.frames[l.ring[i]])
         for i in range(at, at + SWAP_CLUSTER_MAX):
-            pfn = l.ring[i]
-            p = &m.frames[pfn]
-            if p.mapcount and p.flags & PG_ANON:
-                mm_prefetchw(&m.mms[p.owner].pt.ptes[p.index])
+            prefetch_users(m, &m.frames[l.ring[i]])
         return
     for i in range(SWAP_CLUSTER_MAX, 2 * SWAP_CLUSTER_MAX):
         mm_prefetchw(&m.frames[lru_list_peek(l, i + SWAP_CLUSTER_MAX)])
-        pfn = lru_list_peek(l, i)
-        p = &m.frames[pfn]
-        if pfn and p.mapcount and p.flags & PG_ANON:
-            mm_prefetchw(&m.mms[p.owner].pt.ptes[p.index])
+        prefetch_users(m, &m.frames[lru_list_peek(l, i)])
 
 
 cdef int isolate_lru_pages(machine_t *m, node_t *n, int lru, int64_t nr_to_scan, scan_control_t *sc, pfn_t *out,

@@ -29,9 +29,6 @@ from .vmstat cimport (NR_VMSCAN_IMMEDIATE_RECLAIM, PGACTIVATE, PGDEACTIVATE, PGD
                       UNEVICTABLE_PGS_CULLED)
 from .writeback cimport wakeup_flusher_threads
 
-cdef enum:
-    LOOK_AHEAD = 96                  # frames to prefetch beyond the batch: two batches' worth of misses
-
 cdef enum folio_references:
     FOLIOREF_RECLAIM = 0
     FOLIOREF_RECLAIM_CLEAN = 1
@@ -46,29 +43,15 @@ ctypedef struct reclaim_stat_t:
     int64_t nr_unmapped
 
 
-cdef inline void prefetch_users(machine_t *m, const page_t *p) noexcept nogil:
-    # what a decision about the page will read: its PTE and its swap slot
+cdef inline void prefetch_next(machine_t *m, const lru_list_t *l, uint32_t i) noexcept nogil:
+    # While page i of a batch is looked at: the PTE and slot of page i of the next batch, whose frame has
+    # arrived by now, and a frame of the batch after that. One by one, as a burst would fill the CPU's queue.
+    cdef const page_t *p = &m.frames[lru_list_peek(l, i)]
+    mm_prefetchw(&m.frames[lru_list_peek(l, i + SWAP_CLUSTER_MAX)])
     if p.mapcount and p.flags & PG_ANON:
         mm_prefetchw(&m.mms[p.owner].pt.ptes[p.index])
     if p.flags & PG_SWAPCACHE:
         mm_prefetchw(&m.swap.slots[p.swap])
-
-
-cdef inline void prefetch_ahead(machine_t *m, const lru_list_t *l) noexcept nogil:
-    # frames of the batch after next, users of the next batch (whose frames have arrived by now)
-    cdef uint32_t i, at
-    if l.used <= LOOK_AHEAD:
-        return
-    at = l.tail + SWAP_CLUSTER_MAX
-    if at + LOOK_AHEAD <= l.cap:
-        for i in range(at + SWAP_CLUSTER_MAX, at + 2 * SWAP_CLUSTER_MAX):
-            mm_prefetchw(&m.frames[l.ring[i]])
-        for i in range(at, at + SWAP_CLUSTER_MAX):
-            prefetch_users(m, &m.frames[l.ring[i]])
-        return
-    for i in range(SWAP_CLUSTER_MAX, 2 * SWAP_CLUSTER_MAX):
-        mm_prefetchw(&m.frames[lru_list_peek(l, i + SWAP_CLUSTER_MAX)])
-        prefetch_users(m, &m.frames[lru_list_peek(l, i)])
 
 
 cdef int isolate_lru_pages(machine_t *m, node_t *n, int lru, int64_t nr_to_scan, scan_control_t *sc, pfn_t *out,
@@ -82,7 +65,6 @@ cdef int isolate_lru_pages(machine_t *m, node_t *n, int lru, int64_t nr_to_scan,
     cdef pfn_t pfn
     cdef page_t *p
     cdef zone_t *z
-    prefetch_ahead(m, src)
     while scan < nr_to_scan and left:
         left -= 1
         pfn = lru_list_pop_tail(src)
@@ -253,6 +235,7 @@ cdef int64_t shrink_inactive_list(machine_t *m, node_t *n, int lru, int64_t nr_t
         return 0
     # Time passes page by page: writes may end while later pages of the batch are looked at.
     for i in range(taken):
+        prefetch_next(m, &n.lruvec.lists[lru], i)
         unmapped = st.nr_unmapped
         cost = m.p.c_reclaim_scan
         if shrink_one(m, n, batch[i], sc, &st, False):
@@ -296,6 +279,7 @@ cdef void shrink_active_list(machine_t *m, node_t *n, int lru, int64_t nr_to_sca
     taken = isolate_lru_pages(m, n, lru, nr_to_scan, sc, batch, &nr_scanned)
     count(m, PGREFILL, nr_scanned)
     for i in range(taken):
+        prefetch_next(m, &n.lruvec.lists[lru], i)
         p = &m.frames[batch[i]]
         if p.flags & PG_MLOCKED:
             continue

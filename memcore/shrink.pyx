@@ -9,7 +9,7 @@ from libc.string cimport memset
 from .buddy cimport zone_t
 from .debug cimport MM_BUG_ON, mm_prefetchw
 from .frames cimport free_frame
-from .list cimport lru_list_peek, lru_list_pop_tail, lru_list_t
+from .list cimport lru_list_pop_tail, lru_list_t
 from .lruvec cimport DEACTIVATE_ANON, DEACTIVATE_FILE, LRU_ACTIVE_ANON, LRU_ACTIVE_FILE, lru_note_cost
 from .machine cimport count, lru_add, machine_t, mm_charge, mod_node
 from .migrate cimport demote_page
@@ -29,6 +29,9 @@ from .vmstat cimport (NR_VMSCAN_IMMEDIATE_RECLAIM, PGACTIVATE, PGDEACTIVATE, PGD
                       UNEVICTABLE_PGS_CULLED)
 from .writeback cimport wakeup_flusher_threads
 
+cdef enum:
+    NEXT_BATCHES = 2 * SWAP_CLUSTER_MAX
+
 cdef enum folio_references:
     FOLIOREF_RECLAIM = 0
     FOLIOREF_RECLAIM_CLEAN = 1
@@ -43,11 +46,17 @@ ctypedef struct reclaim_stat_t:
     int64_t nr_unmapped
 
 
-cdef inline void prefetch_next(machine_t *m, const lru_list_t *l, uint32_t i) noexcept nogil:
+cdef inline void prefetch_next(machine_t *m, const lru_list_t *l, int i) noexcept nogil:
     # While page i of a batch is looked at: the PTE and slot of page i of the next batch, whose frame has
     # arrived by now, and a frame of the batch after that. One by one, as a burst would fill the CPU's queue.
-    cdef const page_t *p = &m.frames[lru_list_peek(l, i)]
-    mm_prefetchw(&m.frames[lru_list_peek(l, i + SWAP_CLUSTER_MAX)])
+    # The list is read anew each time: others may have changed it, or its ring, while this thread slept.
+    cdef const pfn_t *next
+    cdef const page_t *p
+    if l.used < NEXT_BATCHES or l.cap - l.tail < NEXT_BATCHES:
+        return                                   # the list ends here, or its ring does
+    next = &l.ring[l.tail]
+    p = &m.frames[next[i]]
+    mm_prefetchw(&m.frames[next[i + SWAP_CLUSTER_MAX]])
     if p.mapcount and p.flags & PG_ANON:
         mm_prefetchw(&m.mms[p.owner].pt.ptes[p.index])
     if p.flags & PG_SWAPCACHE:

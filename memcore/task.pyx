@@ -24,8 +24,8 @@ cdef enum:
     HIT_BATCH = 65536            # hits between two looks at the clock, if nothing happens before
     REPEATS_PER_NS = 4           # repeats of an access to the same page come out of the CPU's caches
     SINGLES = 8                  # accesses after a fault that are looked at one by one
-    PTE_AHEAD = 32               # accesses whose PTEs are fetched ahead,
-    SLOT_AHEAD = 12              # and whose slots are
+    PTE_AHEAD = 40               # accesses whose PTEs are fetched ahead,
+    SLOT_AHEAD = 20              # and whose slots are
 
 
 cdef void note_latency(thread_t *t, int kind, ns_t ns) noexcept nogil:

@@ -38,7 +38,8 @@ def main() -> None:
     )
     options = parser.parse_args()
     print(f"{options.accesses} accesses, Zipf(0.9), {c.WRITES:.0%} stores, {options.pages} pages;")
-    print(f"{targets.ROUNDS} rounds; Python {platform.python_version()}, numpy {np.__version__}, {platform.machine()}\n")
+    versions = f"Python {platform.python_version()}, numpy {np.__version__}, {platform.machine()}"
+    print(f"{targets.ROUNDS} rounds; {versions}\n")
     print(f"{'':58}{'median':>8}{'worst':>8}   {'least':8}{'aim':6}met")
     for row in targets.rows(options.accesses, options.pages):
         print(row, flush=True)

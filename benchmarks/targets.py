@@ -140,18 +140,17 @@ def many_tasks(accesses: int, pages: int) -> Row:
     return Row("8 tasks on 4 CPUs, against one task with the same work", by_turns(eight, one), 0.8, 0.95)
 
 
-def scenario(work: Any, pages: int) -> pymem.Scenario:
-    """One task on a machine with room for all of it."""
-    host = pymem.Machine(memory=f"{pages * 4096 * 5 // 4 // 1024 + 65536}KiB", cpus=1)
-    vm = {"transparent_hugepage": "never"}
-    return pymem.Scenario(machine=host, vm=vm, tasks=[pymem.Task("app", work)], sample_interval=0, seed=1)
-
-
-def simulation(work: Any, pages: int) -> Callable[[], c.Run]:
-    """Preparing and running such a scenario."""
+def simulation(work: Any, pages: int, share: int) -> Callable[[], c.Run]:
+    """Preparing and running one task on a machine whose memory is so many percent of its pages."""
+    memory = f"{pages * 4 * share // 100 + 65536}KiB"
+    host = pymem.Machine(memory=memory, cpus=1, swap=[pymem.SwapDevice(pages * 4096 * 2, kind="nvme")])
+    tasks = [pymem.Task("app", work)]
+    given = pymem.Scenario(
+        machine=host, vm={"transparent_hugepage": "never"}, tasks=tasks, sample_interval=0, seed=1
+    )
 
     def prepare() -> c.Run:
-        prepared = pymem.Simulation(scenario(work, pages))
+        prepared = pymem.Simulation(given)
 
         def run() -> None:
             while prepared.step():
@@ -166,14 +165,17 @@ def sources(accesses: int, pages: int) -> Iterator[Row]:
     """Where the accesses come from: a mapped trace file or a generator, beside an array in memory."""
     trace = c.zipf(accesses, pages)
     region = [pymem.Anon(pages=pages)]
-    array = simulation(Trace(trace, regions=region), pages)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "zipf.npy")
         np.save(path, trace)
-        mapped = simulation(Trace(np.load(path, mmap_mode="r"), regions=region), pages)
-        yield Row("memory-mapped trace, against an array in memory", by_turns(mapped, array), 0.9, 1.0)
-    generated = simulation(Zipf(pages=pages, accesses=accesses, s=0.9, writes=c.WRITES), pages)
-    yield Row("generated on the fly, against the same trace preloaded", by_turns(generated, array), 0.6, 0.9)
+        mapped = Trace(np.load(path, mmap_mode="r"), regions=region)
+        ratios = by_turns(simulation(mapped, pages, 125), simulation(Trace(trace, regions=region), pages, 125))
+        yield Row("memory-mapped trace, against an array in memory", ratios, 0.9, 1.0)
+    generated = Zipf(pages=pages, accesses=accesses, s=0.9, writes=c.WRITES)
+    for share in (125, 25):
+        ratios = by_turns(simulation(generated, pages, share), simulation(Trace(trace, regions=region), pages, share))
+        work = "everything in memory" if share > 100 else f"memory {share} %"
+        yield Row(f"generated on the fly, against preloaded, {work}", ratios, 0.6, 0.9)
 
 
 def sizes(accesses: int) -> Iterator[Row]:

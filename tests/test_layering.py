@@ -54,7 +54,7 @@ PYMEM_ROWS = [
     "provenance procfs",
     "result",
     "simulation",
-    "reports sweep validation",
+    "reports sweep validation hosts teaching",
     "cli __main__",
 ]
 # Rows that may import memcore, always at its door.

@@ -1,0 +1,4 @@
+"""`pymem explain`."""
+
+def command() -> None:
+    """x"""

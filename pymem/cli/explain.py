@@ -161,7 +161,7 @@ def _linux(told: LinuxExplanation, pretty: bool) -> list[Any]:
         verb = "store" if step.write else "load"
         out.append(f"\n{step.number}. {verb} {step.page}: {step.kind}")
         out += [f"     {line}" for line in step.events]
-        out.append(f"     => {where}{gone}  free: {step.free}")
+        out.append(f"     => {where}{gone}  free: {step.free}" + (f" +{step.percpu} per CPU" if step.percpu else ""))
     faults = sum(step.kind != "hit" for step in told.steps)
     major = sum(step.kind == "major fault" for step in told.steps)
     out.append(f"\n{len(told.steps)} accesses, {len(told.steps) - faults} hits, {faults - major} minor and {major} major faults")

@@ -30,11 +30,13 @@ if TYPE_CHECKING:
     from memcore.engine import Engine
 
 MIN_FRAMES = 4
-MAX_FRAMES = 1 << 16
+MAX_FRAMES = 1024
+MAX_PAGES = 4096
 _KERNEL = 64  # pages that the kernel holds
 _START_PFN = 1024
 _SHORT = 256  # ns: less than reclaim needs for one page, so it is met after every one
 _PATIENCE = 64
+_RECLAIM = ("pgscan_kswapd", "pgscan_direct", "pgrefill", "pageoutrun")
 _LOOKS = 1_000_000  # at the engine in one step: far more than any access needs
 
 
@@ -60,7 +62,9 @@ class LinuxStep:
     swap : tuple of str
         Pages that are in swap or, evicted, on disk only.
     free : int
-        Free pages after it.
+        Free pages after it, as the watermarks count them.
+    percpu : int
+        Further free pages, in the lists that every CPU has.
     time_ns : int
         Simulated time at its end.
     """
@@ -74,6 +78,7 @@ class LinuxStep:
     lists: dict[str, tuple[str, ...]]
     swap: tuple[str, ...]
     free: int
+    percpu: int
     time_ns: int
 
 
@@ -147,7 +152,10 @@ def explain_linux(
     references = references_of(accesses)
     check_frames(frames, MIN_FRAMES)
     if frames > MAX_FRAMES:
-        raise ScenarioError(f"frames: {frames}; accepted is up to {MAX_FRAMES}")
+        raise ScenarioError(f"frames: {frames}; accepted is up to {MAX_FRAMES}: every page is looked at after every event")
+    pages = len({reference.page for reference in references})
+    if pages > MAX_PAGES:
+        raise ScenarioError(f"accesses: to {pages} pages; accepted are up to {MAX_PAGES}, or fewer accesses")
     return _Explainer(references, frames, parse_time(pause, "pause"), dict(vm or {}), kernel, swap).run()
 
 
@@ -158,7 +166,7 @@ def is_file(page: Page) -> bool:
 
 def watermarks_for(frames: int) -> tuple[int, int, int]:
     """min, low and high of a machine so small that the kernel's formula would give 0."""
-    gap = max(frames // 8, 2)
+    gap = max(frames // 8, 4)  # no less than the pages that a per-CPU list takes at once
     return gap, 2 * gap, 3 * gap
 
 
@@ -243,6 +251,33 @@ class _Explainer:
             self.engine.node_stats(), log, self.engine.now,
         )  # fmt: skip
 
+    def _watch(self, now: Snapshot, said: list[str]) -> tuple[Snapshot, str]:
+        """Let the engine work until the task wants its next record, and tell what is seen on the way."""
+        engine = self.engine
+        quiet = patience = 0
+        for _ in range(_LOOKS):
+            if not self.alarmed:
+                # Often while somebody may be at work, then less and less often, until the next thing happens.
+                engine.alarm(engine.now + (_SHORT << max(quiet - _PATIENCE, 0)))
+            reason, _who = engine.run()
+            self.alarmed = reason != "alarm"
+            events = engine.events_count()
+            if any(events[name] != now.events[name] for name in _RECLAIM):
+                patience = _PATIENCE
+            elif patience:
+                patience -= 1
+            lines = []
+            # Only reclaim changes pages without a counter that moves with each of them.
+            if patience or reason not in ("alarm", "limit") or events != now.events:
+                then = self._look(now)
+                lines = told(now, then, self.names, self.watermarks)
+                said += lines
+                now = then
+            quiet = 0 if lines else quiet + 1
+            if reason not in ("alarm", "limit"):
+                return now, reason
+        raise SimulationError(f"the engine does not come back from an access after {_LOOKS} looks")
+
     def _step(self, number: int, page: Page, index: int, write: bool) -> LinuxStep:
         engine = self.engine
         now = self._look()
@@ -258,20 +293,7 @@ class _Explainer:
             records.append(pack([self.pause], Op.SLEEP))
         for record in records:
             engine.feed(self.thread, record, False)
-            quiet = 0
-            for _ in range(_LOOKS):
-                if not self.alarmed:
-                    # Often while somebody may be at work, then less and less often, until the next thing happens.
-                    engine.alarm(engine.now + (_SHORT << max(quiet - _PATIENCE, 0)))
-                reason, _who = engine.run()
-                self.alarmed = reason != "alarm"
-                then = self._look(now)
-                lines = told(now, then, self.names, self.watermarks)
-                said += lines
-                now = then
-                if reason not in ("alarm", "limit"):
-                    break
-                quiet = 0 if lines else quiet + 1
+            now, reason = self._watch(now, said)
             if reason == "oom":
                 raise SimulationError(
                     f"step {number}, page {page}: memory ran out, with nothing left to reclaim; accepted are more frames "
@@ -287,11 +309,12 @@ class _Explainer:
             since = f"evictions and activations since {page} left"
             said.insert(0, f"refault distance {refault}: {since}; the lists other than {own} hold {room} pages")
         lists = {name: now.list(i, self.names) for i, name in enumerate(LISTS)}
+        percpu = sum(pcp["count"] for pcp in engine.zones()[0]["pcp"])
         gone = tuple(
             self.names[i] for i, state in enumerate(now.pages)
             if state["where"] == "swap" or (state["where"] == "disk" and state["shadow"] is not None)
         )  # fmt: skip
-        return LinuxStep(number, page, write, kind, refault, tuple(said), lists, gone, now.free, now.time)
+        return LinuxStep(number, page, write, kind, refault, tuple(said), lists, gone, now.free, percpu, now.time)
 
 
 def _run(engine: Engine) -> None:

@@ -50,7 +50,8 @@ _MODULES = ("oom", "units", "workloads")
 __all__ = [
     "Anon", "Boot", "Disk", "File", "HostError", "Machine", "Node", "PymemError", "Result", "Scenario", "ScenarioError",
     "Simulation", "SimulationError", "SwapDevice", "Task", "TraceError", "TunableError", "UnitError",
-    "ValidationError", "Zone", "__version__", "explain", "explain_linux", "from_host", "load", "oom", "simulate", "units", "workloads",
+    "ValidationError", "Zone", "__version__", "explain", "explain_linux", "from_host", "load", "oom", "simulate",
+    "units", "workloads",
 ]  # fmt: skip
 
 

@@ -93,7 +93,7 @@ def arm_server(nodes=4, gib=64, page_kib=4):
     out = {
         "proc/meminfo": f"MemTotal: {total * page_kib} kB\nHugePages_Total:       8\n",
         "proc/zoneinfo": zoneinfo(zones, order),
-        "proc/swaps": "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n/dev/nvme0n1p3  partition\t8388604\t\t4096\t\t5\n",
+        "proc/swaps": "Filename\tType\tSize\tUsed\tPriority\n/dev/nvme0n1p3  partition\t8388604\t\t4096\t\t5\n",
         "proc/mounts": "/dev/nvme0n1p2 / xfs rw 0 0\n",
         "proc/sys/kernel/osrelease": "6.8.0-45-generic\n",
         "proc/sys/kernel/numa_balancing": "1\n",

@@ -2,6 +2,7 @@
 
 import tarfile
 import tomllib
+from itertools import pairwise
 from pathlib import Path
 
 import host_files
@@ -67,7 +68,9 @@ def assert_same_marks(host, tmp_path):
 def test_this_host(tmp_path):
     host = from_host()
     assert host.machine.cpus >= 1
-    assert_same_marks(host, tmp_path) if host.zones else host.machine.layout()
+    if host.zones:  # a container may hide them
+        assert_same_marks(host, tmp_path)
+    assert host.machine.layout()
 
 
 def test_a_captured_host(tmp_path):
@@ -133,7 +136,7 @@ def test_a_server_without_zone_dma_and_with_memory_far_apart(tmp_path):
     assert host.machine.filesystem == "xfs"
     assert host.machine.swap[0].priority == 5
     frames = sorted((z.start_pfn, z.start_pfn + z.spanned) for node in host.machine.nodes for z in node.zones)
-    assert all(a[1] <= b[0] for a, b in zip(frames, frames[1:], strict=False))
+    assert all(a[1] <= b[0] for a, b in pairwise(frames))
     assert frames[-1][1] < 4 * (64 << 18) + 8192  # no holes between the nodes any more
     assert any("8 huge pages" in note for note in host.notes)
 
@@ -211,7 +214,7 @@ def test_a_codec_that_is_not_simulated_is_named(tmp_path):
 # ---- where files come from ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("mode, top", [("w", ""), ("w:gz", "./"), ("w:xz", "sosreport-x-2026/"), ("w:bz2", "proc-copy/a/")])
+@pytest.mark.parametrize("mode, top", [("w", ""), ("w:gz", "./"), ("w:xz", "sosreport-x/"), ("w:bz2", "proc-copy/a/")])
 def test_archives(mode, top, tmp_path, numa):
     if top == "proc-copy/a/":  # two folders deep: not looked for
         path = host_files.pack(tmp_path / "copy.tar", recorded("11_numa_anon_zrm1_minslab100.s1"), top, mode)
@@ -284,7 +287,7 @@ def test_pages_of_64_kib_are_refused(tmp_path):
 @pytest.mark.parametrize(
     "path, text, message",
     [
-        ("proc/zoneinfo", "MemTotal: 1 kB\n", r"zoneinfo, line 1: 'MemTotal: 1 kB' is not understood; accepted is 'Node 0"),
+        ("proc/zoneinfo", "MemTotal: 1 kB\n", r"zoneinfo, line 1: 'MemTotal: 1 kB' is not understood; accepted is 'Nod"),
         ("proc/zoneinfo", "", r"zoneinfo: is empty; tar and rsync store nothing"),
         ("proc/zoneinfo", b"Node 0, zone DMA\n\xff\n", r"zoneinfo, line 2: .* is no text"),
         ("proc/meminfo", "MemTotal: lots kB\n", r"meminfo, line 1: 'MemTotal: lots kB' is not understood"),
@@ -346,7 +349,10 @@ def test_a_zoneinfo_that_is_cut_off(cut, numa):
 
 
 @fuzz
-@given(at=st.integers(0, 200), lines=st.integers(1, 20), start=st.integers(0, 40), of=st.sampled_from([ZONEINFO, MEMINFO]))
+@given(
+    at=st.integers(0, 200), lines=st.integers(1, 20), start=st.integers(0, 40),
+    of=st.sampled_from([ZONEINFO, MEMINFO]),
+)  # fmt: skip
 def test_files_mixed_up(at, lines, start, of, numa):
     own, other = ZONEINFO.splitlines(keepends=True), of.splitlines(keepends=True)
     mixed = "".join(own[:at] + other[start : start + lines] + own[at:])
@@ -414,7 +420,7 @@ def test_show(capsys, tmp_path, numa):
     code, out, _ = run(capsys, "machine", "show", "--root", numa)
     assert code == 0
     # of the recording: node 1 has one zone, marks 332, 415, 498
-    assert [line.split()[-4:-1] for line in out.splitlines() if line.startswith("1 DMA32")][0] == ["332", "415", "498"]
+    assert next(line.split()[-4:-1] for line in out.splitlines() if line.startswith("1 DMA32")) == ["332", "415", "498"]
     assert "zone_reclaim_mode" in out
     path = tmp_path / "numa.toml"
     path.write_text(from_host(numa).to_toml())

@@ -136,7 +136,9 @@ def test_writes():
 
 
 def test_reference_strings():
-    assert parse_references("7, 0 1:w\n# a comment\nA f2") == [(7, False), (0, False), (1, True), ("A", False), ("f2", False)]
+    assert parse_references("7, 0 1:w\n# a comment\nA f2") == [
+        (7, False), (0, False), (1, True), ("A", False), ("f2", False),
+    ]  # fmt: skip
     assert references_of(np.array([3, 1])) == [(3, False), (1, False)]
     assert references_of([("A", True)]) == [("A", True)]
 
@@ -180,7 +182,8 @@ MIXED = "0 1 2 3 f1 f2 f3 f4 f5 f6 f7 f8 f9 f10 f11 f12 0 1 f13 f14 f15 f16 f1 f
 def test_so_many_pages_fit_above_the_high_watermark(frames):
     told = explain_linux(range(frames + 1), frames=frames)
     assert told.steps[frames - 1].free == told.watermarks[2] == watermarks_for(frames)[2]
-    assert told.steps[frames].free + told.steps[frames].percpu == told.steps[frames - 1].free + told.steps[frames - 1].percpu - 1
+    last, one_more = told.steps[frames - 1 :]
+    assert one_more.free + one_more.percpu == last.free + last.percpu - 1
     assert told.counters["pgfault"] == frames + 1
     assert "pgscan_kswapd" not in told.counters
 
@@ -246,7 +249,7 @@ def test_second_chance_and_promotion():
     # 10 comes in while kswapd works, which spares it; used again, it is found accessed a second time in the next round.
     told = explain_linux("0 1 2 3 4 5 6 7 8 9 10 10 11 12 13 14 15 16 17 18 19 20", frames=8)
     lines = [line for step in told.steps for line in step.events]
-    kept = "10: kept: accessed since the last look; accessed bit cleared, referenced set, to the head of its list"
+    kept = "10: kept: accessed since the last look; this bit is cleared, referenced set, to the head of its list"
     assert kept in lines
     promoted = "10: promoted to active_anon: accessed again, and referenced was set"
     assert lines.index(promoted) > lines.index(kept)
@@ -291,7 +294,7 @@ def test_wrong_settings_of_linux():
     assert issubclass(SimulationError, pymem.PymemError)
 
 
-# ---- the command ------------------------------------------------------------------------------------------------------
+# ---- the command --------------------------------------------------------------------------------------------
 
 
 def run(capsys, monkeypatch, *args, stdin=""):

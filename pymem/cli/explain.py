@@ -18,7 +18,7 @@ _STEPS = 1000
 def command(
     trace: Annotated[
         str | None,
-        typer.Argument(help="A trace in any known format, builtin:NAME, a string such as '7 0 1 2 0:w 3', or - for stdin."),
+        typer.Argument(help="A trace in any known format, builtin:NAME, a string such as '7 0 1 2', or - for stdin."),
     ] = None,
     string: Annotated[str | None, typer.Option("--string", help="Pages, ':w' for a write: '7 0 1 2 0:w 3'.")] = None,
     frames: Annotated[int | None, typer.Option(help="Page frames; default 3, or 16 with --linux.")] = None,
@@ -152,7 +152,8 @@ def _linux(told: LinuxExplanation, pretty: bool) -> list[Any]:
     low, wake, high = told.watermarks
     out: list[Any] = [
         f"Linux with {told.frames} frames: room for so many pages beside a free memory at the high watermark.\n"
-        f"Watermarks in pages: min {low}, low {wake}, high {high}.  Lists from the newest page (head) to the oldest (tail).\n"
+        f"Watermarks in pages: min {low}, low {wake}, high {high}.  "
+        "Lists from the newest page (head) to the oldest (tail).\n"
         "Marks: " + "; ".join(f"{mark} {meaning}" for mark, meaning in MARKS.items()),
     ]  # fmt: skip
     for step in told.steps:
@@ -164,7 +165,8 @@ def _linux(told: LinuxExplanation, pretty: bool) -> list[Any]:
         out.append(f"     => {where}{gone}  free: {step.free}" + (f" +{step.percpu} per CPU" if step.percpu else ""))
     faults = sum(step.kind != "hit" for step in told.steps)
     major = sum(step.kind == "major fault" for step in told.steps)
-    out.append(f"\n{len(told.steps)} accesses, {len(told.steps) - faults} hits, {faults - major} minor and {major} major faults")
+    hits = len(told.steps) - faults
+    out.append(f"\n{len(told.steps)} accesses, {hits} hits, {faults - major} minor and {major} major faults")
     out.append("/proc/vmstat: " + ", ".join(f"{name} {count}" for name, count in told.counters.items()))
     if pretty:
         from rich.text import Text

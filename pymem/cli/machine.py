@@ -18,7 +18,7 @@ Root = Annotated[
 @app.command("from-host")
 def from_host(
     root: Root = "/",
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="The scenario file to make; default: print it.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="The scenario file; default: print it.")] = None,
 ) -> None:
     """Write the machine of this host, or of a saved copy of one, as a scenario."""
     from pymem.errors import HostError
@@ -36,7 +36,8 @@ def from_host(
         write_text(out, host.to_toml())
     except OSError as error:
         raise HostError(f"{out}: {error.strerror or error}") from None
-    typer.echo(f"{out}: the machine of {root}; {len(host.vm)} tunables differ from the default; {len(host.notes)} notes")
+    differ = f"{len(host.vm)} tunables differ from the default"
+    typer.echo(f"{out}: the machine of {root}; {differ}; {len(host.notes)} notes")
     typer.echo(f"try: pymem run {out}")
 
 

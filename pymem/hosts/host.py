@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 
 from pymem.errors import HostError
 from pymem.hosts import devices, parse
-from pymem.hosts.parse import ZoneInfo
 from pymem.hosts.settings import settings
 from pymem.hosts.source import Files
 from pymem.scenario import Scenario, Task
@@ -29,6 +28,8 @@ from pymem.units import PAGE_SIZE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from pymem.hosts.parse import ZoneInfo
 
 _LRU = ("nr_zone_inactive_anon", "nr_zone_active_anon", "nr_zone_inactive_file", "nr_zone_active_file")
 _LARGE_PAGES = (16 << 10, 64 << 10)  # of ARM and POWER
@@ -235,9 +236,9 @@ def _machine(
     # Slab is placed on the first node, within what its kernel holds.
     left = sum(z.managed - z.free - z.percpu for z in nodes[0].zones)
     slab = {}
-    for name, key in (("slab_unreclaimable", "nr_slab_unreclaimable"), ("slab_freeable", "nr_slab_reclaimable")):
-        pages = min(stats.get(key, 0), left)
-        slab[name], left = pages * PAGE_SIZE, left - pages
+    for boot, stat in (("slab_unreclaimable", "nr_slab_unreclaimable"), ("slab_freeable", "nr_slab_reclaimable")):
+        pages = min(stats.get(stat, 0), left)
+        slab[boot], left = pages * PAGE_SIZE, left - pages
     locked = sum(z.node_stats.get("nr_unevictable", 0) for z in zones)
     if locked:
         notes.append(f"{locked} unevictable pages of its programs count as memory of the kernel")
@@ -370,8 +371,8 @@ def _state(files: Files, memory: dict[str, int] | None) -> list[str]:
     """What the host was like when its files were read: for a reader, without effect."""
     out = []
     if memory:
-        shown = ("MemTotal", "MemFree", "MemAvailable", "AnonPages", "Cached", "SwapFree")
-        out.append(", ".join(f"{name} {memory[name]} kB" for name in shown if name in memory))
+        levels = ("MemTotal", "MemFree", "MemAvailable", "AnonPages", "Cached", "SwapFree")
+        out.append(", ".join(f"{name} {memory[name]} kB" for name in levels if name in memory))
     text = files.text("proc/pressure/memory")
     if text:
         for kind, averages in parse.pressure(text, files.shown("proc/pressure/memory")).items():

@@ -112,7 +112,7 @@ def _ratios(files: Files, listed: dict[str, tuple[str, str]], zones: list[str], 
     if text is None:
         return
     if not re.fullmatch(r"\d{1,10}(\s+\d{1,10})*", text):
-        raise HostError(f"{where}: {text!r} is not understood; accepted is a number for each zone, such as '256 256 32'")
+        raise HostError(f"{where}: {text!r} is not understood; accepted are numbers such as '256 256 32'")
     for zone, ratio in zip(zones, text.split(), strict=False):
         name = f"{_RATIOS}.{_ZONES.get(zone)}"
         if name in TUNABLES and int(ratio) != TUNABLES[name].default:

@@ -45,7 +45,8 @@ def host_toml(host: Host) -> str:
         if node.zones:
             lines += ["zones = [", *(f"    {_value(_zone(zone))}," for zone in node.zones), "]"]
     lines += ["", "[vm]"]
-    lines += [f"{_key(name)} = {_value(value)}" for name, value in host.vm.items()] or ["# everything as the kernel has it"]
+    vm = [f"{_key(name)} = {_value(value)}" for name, value in host.vm.items()]
+    lines += vm or ["# everything as the kernel has it"]
     lines += [
         "",
         "# An example: put the programs that the machine runs in its place (docs/scenarios.md).",

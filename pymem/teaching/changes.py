@@ -79,7 +79,7 @@ def _change(s: Mapping[str, Any], t: Mapping[str, Any], before: Snapshot, after:
     if s["active"] != t["active"]:
         parts.append(_move(s, t))
     elif s["accessed"] and not t["accessed"] and t["mapped"]:
-        parts.append("kept: accessed since the last look; accessed bit cleared, referenced set, to the head of its list")
+        parts.append("kept: accessed since the last look; this bit is cleared, referenced set, to the head of its list")
     elif s["lru"] != t["lru"] and not s["isolated"] and not t["isolated"]:
         parts.append(f"put on {_list(t)}")
     if not s["swapcache"] and t["swapcache"]:

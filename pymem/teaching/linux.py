@@ -7,7 +7,7 @@ what is told is what has changed.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -152,7 +152,7 @@ def explain_linux(
     references = references_of(accesses)
     check_frames(frames, MIN_FRAMES)
     if frames > MAX_FRAMES:
-        raise ScenarioError(f"frames: {frames}; accepted is up to {MAX_FRAMES}: every page is looked at after every event")
+        raise ScenarioError(f"frames: {frames}; accepted is up to {MAX_FRAMES}, each looked at after every event")
     pages = len({reference.page for reference in references})
     if pages > MAX_PAGES:
         raise ScenarioError(f"accesses: to {pages} pages; accepted are up to {MAX_PAGES}, or fewer accesses")
@@ -185,8 +185,8 @@ class _Explainer:
         if file:
             regions.append(File(pages=len(file), name="file"))
         self.watermarks = watermarks_for(frames)
-        # What the task itself costs, its stack and page tables and what per-CPU lists hold back, is found out by trying:
-        # first with plenty of memory, then with about the right amount.
+        # What the task itself costs, its stack and page tables and what per-CPU lists hold back, is found out by
+        # trying: first with plenty of memory, then with about the right amount.
         touched = np.arange(min(self.anon, frames)) if self.anon else np.zeros(1, np.int64)
         op = Op.STORE if self.anon else Op.LOAD
         free = plenty = 16 * frames + 4096
@@ -296,8 +296,8 @@ class _Explainer:
             now, reason = self._watch(now, said)
             if reason == "oom":
                 raise SimulationError(
-                    f"step {number}, page {page}: memory ran out, with nothing left to reclaim; accepted are more frames "
-                    f"than {self.frames}"
+                    f"step {number}, page {page}: memory ran out, with nothing left to reclaim; accepted are more "
+                    f"frames than {self.frames}"
                 )
         after = engine.task(self.thread)
         kind = "hit"

@@ -9,9 +9,10 @@ from __future__ import annotations
 import random
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from .references import Page
+if TYPE_CHECKING:
+    from .references import Page
 
 NEVER = 1 << 62
 
@@ -311,8 +312,8 @@ class TwoQueues(Policy):
         return ""
 
     def state(self) -> str:
-        parts = {"A1in": self.a1in, "A1out": self.a1out, "Am": self.am}
-        return ", ".join(f"{name} {' '.join(map(str, pages)) or '-'}" for name, pages in parts.items())
+        parts = {"A1in": [*self.a1in], "A1out": [*self.a1out], "Am": [*self.am]}
+        return ", ".join(f"{name} {' '.join(map(str, inside)) or '-'}" for name, inside in parts.items())
 
 
 class Random(Policy):

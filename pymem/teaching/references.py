@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Union
+from typing import TYPE_CHECKING, NamedTuple
 
 from pymem.errors import TraceError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-Page = Union[int, str]
+Page = int | str
 _TOKEN = re.compile(r"(?:(\d{1,18})|([A-Za-z][A-Za-z0-9_]{0,31}))(:w)?")
 
 
@@ -110,7 +110,8 @@ def _native(file: Path, task: str | None) -> Iterator[tuple[int, bool]]:
 
     with TraceFile(file) as trace:
         for part in references(trace, only_task(trace, task)):
-            for page, repeats, write in zip(part.page.tolist(), part.repeats.tolist(), part.write.tolist(), strict=True):
+            columns = (part.page.tolist(), part.repeats.tolist(), part.write.tolist())
+            for page, repeats, write in zip(*columns, strict=True):
                 for _ in range(repeats):
                     yield page, write
 
@@ -127,8 +128,3 @@ def _foreign(file: Path, form: str | None) -> Iterator[tuple[int, bool]]:
                 last = place if shift == 0 else place + max(size, 1) - 1
                 for page in range(place >> shift, (last >> shift) + 1):
                     yield page, write
-
-
-def shown(pages: Sequence[Page | None]) -> str:
-    """Pages as a text; ``-`` for none."""
-    return " ".join("-" if page is None else str(page) for page in pages)

@@ -287,7 +287,7 @@ def test_pages_of_64_kib_are_refused(tmp_path):
 @pytest.mark.parametrize(
     "path, text, message",
     [
-        ("proc/zoneinfo", "MemTotal: 1 kB\n", r"zoneinfo, line 1: 'MemTotal: 1 kB' is not understood; accepted is 'Nod"),
+        ("proc/zoneinfo", "MemTotal: 1 kB\n", r"zoneinfo, line 1: 'MemTotal: 1 kB' is not understood; accepted is"),
         ("proc/zoneinfo", "", r"zoneinfo: is empty; tar and rsync store nothing"),
         ("proc/zoneinfo", b"Node 0, zone DMA\n\xff\n", r"zoneinfo, line 2: .* is no text"),
         ("proc/meminfo", "MemTotal: lots kB\n", r"meminfo, line 1: 'MemTotal: lots kB' is not understood"),

@@ -61,15 +61,15 @@ def render(shown: dict[str, Any]) -> list[RenderableType]:
     from rich.table import Table
     from rich.text import Text
 
-    def table(title: str, *columns: str) -> Table:
-        out = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
-        for i, column in enumerate(columns):
-            out.add_column(column, justify="left" if i == 0 else "right")
-        return out
+    out: list[RenderableType] = [Text(f"kernel {shown['kernel']}, min_free_kbytes {shown['min_free_kbytes']}")]
 
-    out: list[RenderableType] = [
-        Text(f"kernel {shown['kernel']}, min_free_kbytes {shown['min_free_kbytes']}"), Text(),
-    ]  # fmt: skip
+    def table(title: str, *columns: str) -> Table:
+        new = Table(box=None, pad_edge=False, header_style="bold")
+        for i, column in enumerate(columns):
+            new.add_column(column, justify="left" if i == 0 else "right")
+        out.extend([Text(), Text(title, style="italic"), new])
+        return new
+
     nodes = table("nodes", "node", "memory", "CPUs", "distances")
     for i, node in enumerate(shown["nodes"]):
         nodes.add_row(str(i), format_pages(node["managed"]), str(node["cpus"]), " ".join(map(str, node["distances"])))
@@ -79,18 +79,15 @@ def render(shown: dict[str, Any]) -> list[RenderableType]:
     reserves = table("kept from requests that could use a higher zone (lowmem_reserve), in pages", "zone", *ZONE_NAMES)
     for z in shown["zones"]:
         reserves.add_row(f"{z['node']} {z['zone']}", *(f"{pages:,}" for pages in z["protection"].values()))
-    out += [nodes, Text(), zones, Text(), reserves, Text()]
     if shown["swap"]:
         swap = table("swap", "kind", "size", "priority")
         for area in shown["swap"]:
             priority = "in order" if area["priority"] is None else str(area["priority"])
             swap.add_row(area["kind"], format_bytes(area["slots"] * PAGE_SIZE), priority)
-        out += [swap, Text()]
     if shown["tunables"]:
         settings = table("tunables that differ from the default", "name", "value", "default")
         for name, row in shown["tunables"].items():
             settings.add_row(name, str(row["value"]), "auto" if row["default"] == -1 else str(row["default"]))
-        out.append(settings)
     else:
-        out.append(Text("all tunables have their defaults"))
+        out += [Text(), Text("all tunables have their defaults")]
     return out

@@ -197,7 +197,6 @@ class _Explainer:
             free = min(free, plenty)
         self.scenario = self._scenario(regions, free, vm, kernel, swap)
         self.engine, self.thread = self._start(self.scenario)
-        self.alarmed = False  # whether an alarm is set
 
     def _scenario(self, regions: list[Region], free: int, vm: dict[str, Any], kernel: str, swap: str) -> Scenario:
         from pymem.workloads import Trace
@@ -256,11 +255,10 @@ class _Explainer:
         engine = self.engine
         quiet = patience = 0
         for _ in range(_LOOKS):
-            if not self.alarmed:
-                # Often while somebody may be at work, then less and less often, until the next thing happens.
-                engine.alarm(engine.now + (_SHORT << max(quiet - _PATIENCE, 0)))
+            # Often while somebody may be at work, then less and less often, until the next thing happens.  An alarm of
+            # an earlier record may still come: a look too many.
+            engine.alarm(engine.now + (_SHORT << max(quiet - _PATIENCE, 0)))
             reason, _who = engine.run()
-            self.alarmed = reason != "alarm"
             events = engine.events_count()
             if any(events[name] != now.events[name] for name in _RECLAIM):
                 patience = _PATIENCE

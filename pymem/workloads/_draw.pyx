@@ -6,12 +6,18 @@ one pass over the records instead of ten over arrays.
 
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.stdint cimport uint32_t, uint64_t
-from numpy.random cimport bitgen_t
 
 import numpy as np
 
 cdef extern from *:
     void prefetch "__builtin_prefetch" (const void *p) nogil
+
+ctypedef struct bitgen_t:        # numpy/random/bitgen.h, the documented interface of its bit generators
+    void *state
+    uint64_t (*next_uint64)(void *state) noexcept nogil
+    uint32_t (*next_uint32)(void *state) noexcept nogil
+    double (*next_double)(void *state) noexcept nogil
+    uint64_t (*next_raw)(void *state) noexcept nogil
 
 cdef enum:
     BLOCK = 256                  # draws whose cells of the table are fetched together

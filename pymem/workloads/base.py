@@ -203,7 +203,7 @@ def mark_writes(rng: np.random.Generator, records: NDArray[np.uint32], share: fl
     if share >= 1:
         records |= WRITE
     elif share > 0:
-        mark_share(rng, records, int(share * (1 << 32)), WRITE)
+        mark_share(rng, records, int(share * (1 << 32)), int(WRITE))
 
 
 @dataclass(frozen=True, kw_only=True)

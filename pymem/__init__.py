@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pymem import oom, units, workloads
+    from pymem.devices import Disk, SwapDevice
     from pymem.errors import (
         PymemError,
         ScenarioError,
@@ -29,15 +30,16 @@ if TYPE_CHECKING:
     from pymem.result import Result
     from pymem.scenario import Scenario, Task, load
     from pymem.simulation import Simulation, simulate
-    from pymem.topology import Boot, Disk, Machine, Node, SwapDevice, Zone
+    from pymem.topology import Boot, Machine, Node, Zone
 
 _PLACES = {
+    "devices": "Disk SwapDevice",
     "errors": "PymemError ScenarioError SimulationError TraceError TunableError UnitError ValidationError",
     "regions": "Anon File",
     "result": "Result",
     "scenario": "Scenario Task load",
     "simulation": "Simulation simulate",
-    "topology": "Boot Disk Machine Node SwapDevice Zone",
+    "topology": "Boot Machine Node Zone",
 }
 _PLACE = {name: place for place, names in _PLACES.items() for name in names.split()}
 _MODULES = ("oom", "units", "workloads")

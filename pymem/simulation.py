@@ -17,19 +17,20 @@ from memcore import engine as door
 from pymem import oom, procfs, tunables
 from pymem.codecs import get as get_codec
 from pymem.content.tables import Table
+from pymem.devices import SELECTIONS
 from pymem.errors import ScenarioError, SimulationError
 from pymem.provenance import provenance
 from pymem.regions import Anon
 from pymem.result import Latency, OomKill, Result, TaskResult, Timeline, bucket_edges
-from pymem.topology import FILESYSTEMS, SELECTIONS, ZONE_NAMES
+from pymem.topology import FILESYSTEMS, ZONE_NAMES
 from pymem.units import parse_pages, parse_time
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from pymem.devices import SwapDevice
     from pymem.regions import Region
     from pymem.scenario import Scenario, Task
-    from pymem.topology import SwapDevice
 
 BUDGET = 1 << 20  # accesses between two looks at progress and signals: a fraction of a second
 FIRST_PID = 1000

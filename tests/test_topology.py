@@ -2,10 +2,11 @@
 
 import pytest
 
+from pymem.devices import DISK_KINDS, Disk, SwapDevice
 from pymem.errors import ScenarioError, TunableError, UnitError
 from pymem.scenario import Scenario, Task
 from pymem.simulation import Simulation
-from pymem.topology import DISK_KINDS, Boot, Disk, Machine, Node, SwapDevice, Zone, machine_from
+from pymem.topology import Boot, Machine, Node, Zone, machine_from
 from pymem.workloads import Uniform
 
 pytestmark = pytest.mark.engine  # the watermark vectors build machines of many sizes

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         UnitError,
         ValidationError,
     )
+    from pymem.mempolicy import MemPolicy
     from pymem.regions import Anon, File
     from pymem.result import Result
     from pymem.scenario import Scenario, Task, load
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 _PLACES = {
     "devices": "Disk SwapDevice",
     "errors": "PymemError ScenarioError SimulationError TraceError TunableError UnitError ValidationError",
+    "mempolicy": "MemPolicy",
     "regions": "Anon File",
     "result": "Result",
     "scenario": "Scenario Task load",
@@ -45,7 +47,7 @@ _PLACE = {name: place for place, names in _PLACES.items() for name in names.spli
 _MODULES = ("oom", "units", "workloads")
 
 __all__ = [
-    "Anon", "Boot", "Disk", "File", "Machine", "Node", "PymemError", "Result", "Scenario", "ScenarioError",
+    "Anon", "Boot", "Disk", "File", "Machine", "MemPolicy", "Node", "PymemError", "Result", "Scenario", "ScenarioError",
     "Simulation", "SimulationError", "SwapDevice", "Task", "TraceError", "TunableError", "UnitError",
     "ValidationError", "Zone", "__version__", "load", "oom", "simulate", "units", "workloads",
 ]  # fmt: skip

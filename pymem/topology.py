@@ -21,7 +21,8 @@ from pymem.devices import (
     known,
 )
 from pymem.errors import ScenarioError
-from pymem.units import parse_pages, parse_time
+from pymem.numa import LOCAL_DISTANCE, PRESETS, REMOTE_DISTANCE, Shape, equal, split_cpus, split_memory, spread
+from pymem.units import PAGE_SIZE, format_pages, parse_pages, parse_time
 
 #: Keys that a zone in TOML must have.
 ZONE_NEEDS = ("name", "start_pfn", "spanned", "present", "managed", "free")
@@ -30,7 +31,7 @@ MIN_MEMORY = 4096  # pages (16 MiB): below, the boot reserves alone would not fi
 MAX_MEMORY = 1 << 31  # pages: 8 TiB
 MAX_PFN = 1 << 40
 MAX_NODES, MAX_CPUS = 64, 256
-LOCAL_DISTANCE = 10  # of the firmware's table: 255 would mean unreachable
+MAX_DISTANCE = 254  # of the firmware's table: 255 would mean unreachable
 
 _DMA_END, _HOLE, _HOLE_END = 4096, 3 << 18, 4 << 18  # page frame numbers
 _DMA_RESERVED = 156  # pages of the first MiB and of the memory map: 3840 of 3998 are managed on a PC
@@ -111,13 +112,16 @@ class Node:
     zones : sequence of Zone
         Instead of `memory`: zones as given, at most one of each name.
     access : int or str
-        Time of an access from a CPU of the same node.
+        Time of an access from a CPU of the same node, or from distance 10; from others it takes distance / 10.
+    tier : int, optional
+        Memory tier, 0 being the fastest; by default it follows from the times of access, see `pymem.numa.tiers`.
     """
 
     memory: int | str = 0
     cpus: int = 1
     zones: tuple[Zone, ...] = ()
     access: int | str = "90ns"
+    tier: int | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "zones", _all_of(Zone, self.zones, "machine.nodes.zones"))
@@ -126,6 +130,8 @@ class Node:
             raise ScenarioError(f"machine.nodes.zones: {', '.join(names)}; accepted is one zone of each name")
         if parse_time(self.access, "machine.nodes.access") > MAX_LATENCY:
             raise ScenarioError(f"machine.nodes.access: {self.access!r}; accepted is up to 1h")
+        if self.tier is not None:
+            integer(self.tier, "machine.nodes.tier", 0, MAX_NODES - 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,33 +163,48 @@ class Machine:
     Parameters
     ----------
     memory : int or str
-        Installed memory, for example ``"512MiB"``; not used where `nodes` is given.
-    cpus : int
+        Installed memory, for example ``"512MiB"``; not used where `nodes` is a sequence.
+    cpus : int, optional
+        By default 2, or 2 for every node of a preset that has CPUs.
     swap : sequence of SwapDevice
     disk : Disk
         What files lie on.
     filesystem : {"ext4", "ext2", "xfs", "btrfs"}
         The ext ones keep a buffer head (104 bytes of slab) for every page that was written.
-    nodes : sequence of Node
-        NUMA nodes; empty: one node with `memory` and `cpus`.
-    distances : sequence of sequences of int
-        SLIT distances, 10 is local; default 10 and 20.
+    nodes : sequence of Node, or int
+        NUMA nodes; a number: so many equal ones share `memory` and `cpus`; empty: one node.
+    distances : sequence of sequences of int, or int
+        SLIT distances, 10 is local; a number: of all nodes from each other; default 20.
     boot : Boot
         What the kernel holds at the start.
+    preset : str, optional
+        Instead of `nodes`, a shape among which `memory` and `cpus` are divided: see `pymem.numa.PRESETS`.
+    interleave_weights : sequence of int
+        Pages in a row that each node gives under the policy ``weighted-interleave``, 1 to 255; default 1.
     """
 
     memory: int | str = "1GiB"
-    cpus: int = 2
+    cpus: int | None = None
     swap: tuple[SwapDevice, ...] = ()
     disk: Disk = field(default_factory=Disk)
     filesystem: str = "ext4"
-    nodes: tuple[Node, ...] = ()
-    distances: tuple[tuple[int, ...], ...] = ()
+    nodes: tuple[Node, ...] | int = ()
+    distances: tuple[tuple[int, ...], ...] | int = ()
     boot: Boot = field(default_factory=Boot)
+    preset: str | None = None
+    interleave_weights: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "swap", _all_of(SwapDevice, self.swap, "machine.swap"))
-        object.__setattr__(self, "nodes", _all_of(Node, self.nodes, "machine.nodes"))
+        if isinstance(self.nodes, int):
+            integer(self.nodes, "machine.nodes", 1, MAX_NODES)
+        else:
+            object.__setattr__(self, "nodes", _all_of(Node, self.nodes, "machine.nodes"))
+        if self.preset is not None:
+            if not isinstance(self.preset, str) or self.preset not in PRESETS:
+                raise ScenarioError(f"machine.preset: {self.preset!r}; accepted are {', '.join(PRESETS)}")
+            if self.nodes:
+                raise ScenarioError("machine.nodes: given together with machine.preset; accepted is one of them")
         for name, cls in (("disk", Disk), ("boot", Boot)):
             if not isinstance(getattr(self, name), cls):
                 raise ScenarioError(f"machine.{name}: {getattr(self, name)!r}; accepted is a pymem.{cls.__name__}")
@@ -193,14 +214,17 @@ class Machine:
             raise ScenarioError(f"machine.swap: more than {MAX_SLOTS} slots (16 TiB) together")
         if len(self.swap) > 32:
             raise ScenarioError(f"machine.swap: {len(self.swap)} areas; accepted are up to 32")
+        if self.cpus is not None:
+            integer(self.cpus, "machine.cpus", 0, MAX_CPUS)
         for number, node in enumerate(self.all_nodes):
             integer(node.cpus, f"machine.nodes[{number}].cpus" if self.nodes else "machine.cpus", 0, MAX_CPUS)
         cpus = sum(node.cpus for node in self.all_nodes)
         if not 1 <= cpus <= MAX_CPUS:
             raise ScenarioError(f"machine.cpus: {cpus} in all; accepted is 1 to {MAX_CPUS}")
-        if len(self.nodes) > MAX_NODES:
-            raise ScenarioError(f"machine.nodes: {len(self.nodes)}; accepted are up to {MAX_NODES}")
+        if len(self.all_nodes) > MAX_NODES:
+            raise ScenarioError(f"machine.nodes: {len(self.all_nodes)}; accepted are up to {MAX_NODES}")
         self._check_distances(len(self.all_nodes))
+        self._check_weights(len(self.all_nodes))
         managed = sum(zone.managed for zones in self.layout() for zone in zones)
         for number, device in enumerate(self.swap):
             if device.mem_limit_pages > managed:
@@ -210,8 +234,11 @@ class Machine:
                 )
 
     def _check_distances(self, n: int) -> None:
-        accepted = f"{n} rows of {n} numbers from {LOCAL_DISTANCE} to 254"
+        accepted = f"{n} rows of {n} numbers from {LOCAL_DISTANCE} to {MAX_DISTANCE}"
         rows = self.distances
+        if isinstance(rows, int):
+            integer(rows, "machine.distances", LOCAL_DISTANCE, MAX_DISTANCE)
+            return
         if not isinstance(rows, (list, tuple)) or not all(isinstance(row, (list, tuple)) for row in rows):
             raise ScenarioError(f"machine.distances: {rows!r}; accepted are {accepted}")
         if rows and [len(row) for row in rows] != [n] * n:
@@ -219,13 +246,43 @@ class Machine:
             raise ScenarioError(f"machine.distances: {found}; accepted are {accepted}")
         for i, row in enumerate(rows):
             for distance in row:
-                integer(distance, f"machine.distances[{i}]", LOCAL_DISTANCE, 254)
+                integer(distance, f"machine.distances[{i}]", LOCAL_DISTANCE, MAX_DISTANCE)
         object.__setattr__(self, "distances", tuple(map(tuple, rows)))
+
+    def _check_weights(self, n: int) -> None:
+        weights = self.interleave_weights
+        if not isinstance(weights, (list, tuple)) or len(weights) not in (0, n):
+            raise ScenarioError(f"machine.interleave_weights: {weights!r}; accepted are {n} numbers from 1 to 255")
+        for i, weight in enumerate(weights):
+            integer(weight, f"machine.interleave_weights[{i}]", 1, 255)
+        object.__setattr__(self, "interleave_weights", tuple(weights))
+
+    def _shape(self) -> Shape | None:
+        """How memory and CPUs are divided; None where the nodes are given, or there is one."""
+        if self.preset is not None:
+            return PRESETS[self.preset]
+        return equal(self.nodes) if isinstance(self.nodes, int) else None
 
     @property
     def all_nodes(self) -> tuple[Node, ...]:
-        """The nodes, also of a machine that was given without."""
-        return self.nodes or (Node(self.memory, self.cpus),)
+        """The nodes, also of a machine that was given without, or by a number or preset."""
+        shape = self._shape()
+        if shape is None:
+            assert not isinstance(self.nodes, int)
+            return self.nodes or (Node(self.memory, 2 if self.cpus is None else self.cpus),)
+        cpus = split_cpus(shape, 2 * shape.sockets if self.cpus is None else self.cpus, "machine.cpus")
+        pages = split_memory(shape, parse_pages(self.memory, "machine.memory"))
+        return tuple(
+            Node(size * PAGE_SIZE, n, access=access) for size, n, access in zip(pages, cpus, shape.access, strict=True)
+        )
+
+    @property
+    def all_distances(self) -> tuple[tuple[int, ...], ...]:
+        """Distances of all nodes, also where they are given by a number, a preset or not at all."""
+        n, shape = len(self.all_nodes), self._shape()
+        if isinstance(self.distances, int):
+            return spread(n, self.distances)
+        return self.distances or (shape.distances if shape else spread(n, REMOTE_DISTANCE))
 
     def layout(self) -> list[list[Zone]]:
         """Zones of every node with what is free at the start. ScenarioError if the memory is too small."""
@@ -237,6 +294,11 @@ class Machine:
             key = f"machine.nodes[{number}].memory" if self.nodes else "machine.memory"
             pages = parse_pages(node.memory, key)
             if pages and not MIN_MEMORY <= pages <= MAX_MEMORY:
+                if self._shape():
+                    raise ScenarioError(
+                        f"machine.memory: {self.memory!r} gives node {number} {format_pages(pages)}; accepted is 16MiB "
+                        "to 8TiB for each node"
+                    )
                 raise ScenarioError(f"{key}: {node.memory!r}; accepted is 16MiB to 8TiB")
             zones, pfn = _split(pages, pfn)
             out.append(zones)
@@ -355,7 +417,8 @@ def machine_from(value: Any, key: str = "machine") -> Machine:
         table["disk"] = Disk(**_table(table["disk"], f"{key}.disk", field_names(Disk)))
     if "boot" in table:
         table["boot"] = Boot(**_table(table["boot"], f"{key}.boot", field_names(Boot)))
-    table["nodes"] = _nodes_from(table.get("nodes", []), f"{key}.nodes")
+    if not isinstance(table.get("nodes"), int):
+        table["nodes"] = _nodes_from(table.get("nodes", []), f"{key}.nodes")
     return Machine(**table)
 
 

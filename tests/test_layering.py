@@ -44,8 +44,8 @@ DOOR_LEVEL = len(MEMCORE_LEVELS) - 2
 # A row imports only from lower rows and from itself.  `pymem/__init__.py` is above all of them.
 PYMEM_ROWS = [
     "errors _version",
-    "units records",
-    "tunables regions codecs",
+    "units records mempolicy",
+    "tunables regions codecs numa",
     "devices content compressed_pool",
     "topology traces compressibility",
     "workloads",

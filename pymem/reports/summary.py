@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pymem.reports import numa
 from pymem.units import format_pages, format_time
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ def render(result: Result) -> list[RenderableType]:
     parts: list[RenderableType] = [title, Text()]
     parts += [Text("• ").append(line) for line in story(result)]
     parts += [Text(), tasks_table(result), Text(), memory_lines(result)]
+    if len(result.nodes) > 1:
+        parts += [Text(), numa.nodes_table(result)]
     return parts
 
 
@@ -84,6 +87,7 @@ def story(result: Result) -> list[str]:
     lines.append(
         f"Faults: {v.get('pgfault', 0):,} in all, {v.get('pgmajfault', 0):,} of them major (had to wait for a device)."
     )
+    lines += numa.story(result)
     memory = result.psi["memory_some"]["total"]
     if result.time_ns:
         lines.append(
@@ -128,6 +132,9 @@ def tasks_table(result: Result) -> Table:
     for name in ("state", "accesses", "minor", "major", "CPU time", "stalled", "p99 swap-in", "peak RSS"):
         table.add_column(name, justify="right")
     table.add_column("most of it")
+    several = len(result.nodes) > 1
+    if several:
+        table.add_column("other nodes", justify="right")
     for task in result.tasks.values():
         cause, ns = max(task.stalls.items(), key=lambda item: item[1])
         table.add_row(
@@ -135,6 +142,7 @@ def tasks_table(result: Result) -> Table:
             format_time(task.cpu_ns), format_time(task.stall_ns),
             format_time(task.latency["swap_in"].percentile(99)) if task.latency["swap_in"].count else "-",
             format_pages(task.hiwater_rss), STALL_WORDS.get(cause, cause) if ns else "-",
+            *([numa.remote_cell(task)] if several else []),
         )  # fmt: skip
     return table
 

@@ -83,13 +83,14 @@ cdef bint promotion_wanted(machine_t *m, node_t *n, bint timed, ns_t latency) no
 
 # ---- hint faults ----------------------------------------------------------------------------------------
 
-cdef bint two_in_a_row(mm_t *mm, page_t *p, int here) noexcept nogil:
-    """should_numa_migrate_memory for pages of one task: at first any fault will do, later two from one node."""
+cdef bint should_numa_migrate(mm_t *mm, page_t *p, int here) noexcept nogil:
+    """Remembers who faulted; False if the last one did so on another node. The early faults of a task on its own
+    pages are enough by themselves, for they do not tell yet where it will stay."""
     cdef int last = p.mlock_count
     if p.flags & PG_MLOCKED:
-        return mm.numa_scan_seq <= EARLY_SCANS       # the field counts locks
+        return True                  # the field counts locks
     p.mlock_count = <unsigned char> (here + 1)
-    return last == here + 1 or last == 0 and mm.numa_scan_seq <= EARLY_SCANS
+    return last == 0 or last == here + 1 or mm.numa_scan_seq <= EARLY_SCANS and p.mapcount == 1
 
 
 cdef bint migrate_balanced_node(machine_t *m, node_t *n) noexcept nogil:
@@ -115,7 +116,7 @@ cdef int numa_hint_fault(machine_t *m, thread_t *t, mm_t *mm, vma_t *vma, vpn_t 
     cdef node_t *n = &m.nodes[here]
     cdef bint timed = p.flags & PG_TIMED != 0
     cdef ns_t latency = <ns_t> (<uint32_t> (<uint32_t> (m.now // NS_PER_MS) - p.aux)) * NS_PER_MS
-    cdef bint wanted, from_slow = not m.nodes[nid].toptier
+    cdef bint wanted, tiering = m.p.numa_balancing & NUMA_BALANCING_MEMORY_TIERING != 0
     mm.pt.ptes[vpn] = (pte & ~<uint64_t> PTE_PROTNONE) | PTE_PRESENT | PTE_YOUNG
     if timed:
         p.flags &= ~<uint32_t> PG_TIMED
@@ -123,17 +124,17 @@ cdef int numa_hint_fault(machine_t *m, thread_t *t, mm_t *mm, vma_t *vma, vpn_t 
     count(m, NUMA_HINT_FAULTS, 1)
     if nid == here:
         count(m, NUMA_HINT_FAULTS_LOCAL, 1)
-    elif vma.policy < 0 and mm.policy < 0 and n.has_memory:
-        if m.p.numa_balancing & NUMA_BALANCING_MEMORY_TIERING and from_slow:
+    if vma.policy < 0 and mm.policy < 0 and n.has_memory:
+        if tiering and not m.nodes[nid].toptier:
             wanted = promotion_wanted(m, n, timed, latency)
         else:
-            wanted = two_in_a_row(mm, p, here)
+            wanted = should_numa_migrate(mm, p, here)
         # program text that several tasks map, and dirty file pages, stay
         if not p.flags & PG_ANON and (p.flags & PG_DIRTY or p.mapcount > 1 and vma.flags & VM_EXEC):
             wanted = False
-        if wanted and migrate_balanced_node(m, n) and migrate_page(m, pfn, here, WMARK_HIGH):
+        if wanted and nid != here and migrate_balanced_node(m, n) and migrate_page(m, pfn, here, WMARK_HIGH):
             count(m, NUMA_PAGES_MIGRATED, 1)
-            if m.p.numa_balancing & NUMA_BALANCING_MEMORY_TIERING and from_slow and n.toptier:
+            if tiering and n.toptier and not m.nodes[nid].toptier:
                 count(m, PGPROMOTE_SUCCESS, 1)
     mm_charge(m, m.p.c_hint_fault)
     return MM_OK

@@ -246,7 +246,8 @@ class Result:
         return {
             "name": self.name, "status": self.status, "partial": self.status == "interrupted",
             "time_ns": self.time_ns, "accesses": self.accesses, "vmstat": self.vmstat, "meminfo": self.meminfo,
-            "zones": self.zones, "nodes": self.nodes, "psi": self.psi, "tasks": tasks, "devices": self.devices, "swap": self.swap,
+            "zones": self.zones, "nodes": self.nodes, "psi": self.psi, "tasks": tasks,
+            "devices": self.devices, "swap": self.swap,
             "oom_kills": [_kill_row(kill) for kill in self.oom_kills], "events_dropped": self.events_dropped,
             "provenance": self.provenance,
         }  # fmt: skip

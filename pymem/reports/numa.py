@@ -9,7 +9,7 @@ from pymem.units import PAGE_SIZE, format_pages, format_time
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from pymem.result import Result, TaskResult
+    from pymem.result import Result
 
 KIB_PER_PAGE = PAGE_SIZE // 1024
 
@@ -28,8 +28,8 @@ def story(result: Result) -> list[str]:
         worst = max(result.tasks.values(), key=lambda task: task.remote_share)
         lines = [
             f"NUMA: {100 * remote / accesses:.1f} % of the accesses went to memory of other nodes and took "
-            f"{100 * spent / total:.1f} % of the time of all accesses ({format_time(spent)}); most of them: {worst.name}, "
-            f"{100 * worst.remote_share:.1f} %."
+            f"{100 * spent / total:.1f} % of the time of all accesses ({format_time(spent)}); the largest share had "
+            f"{worst.name}, {100 * worst.remote_share:.1f} %."
         ]
     tidied, failed = (v.get(f"zone_reclaim_{how}", 0) for how in ("success", "failed"))
     if tidied or failed or len(result.events_of("node_reclaim")):
@@ -49,9 +49,21 @@ def story(result: Result) -> list[str]:
     return lines
 
 
-def remote_cell(task: TaskResult) -> str:
-    """Share and time of a task's accesses to memory of other nodes."""
-    return f"{100 * task.remote_share:.1f} %, {format_time(task.remote_ns)}" if task.remote else "-"
+def accesses_table(result: Result) -> Table:
+    """Loads and stores of each task by where the memory was, and the time they took."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("task")
+    for name in ("own node", "time", "other nodes", "time", "share"):
+        table.add_column(name, justify="right")
+    for task in result.tasks.values():
+        table.add_row(
+            Text(task.name), f"{task.local:,}", format_time(task.local_ns), f"{task.remote:,}",
+            format_time(task.remote_ns), f"{100 * task.remote_share:.1f} %",
+        )  # fmt: skip
+    return table
 
 
 def nodes_table(result: Result) -> Table:

@@ -41,7 +41,7 @@ def render(result: Result) -> list[RenderableType]:
     parts += [Text("• ").append(line) for line in story(result)]
     parts += [Text(), tasks_table(result), Text(), memory_lines(result)]
     if len(result.nodes) > 1:
-        parts += [Text(), numa.nodes_table(result)]
+        parts += [Text(), numa.accesses_table(result), Text(), numa.nodes_table(result)]
     return parts
 
 
@@ -132,9 +132,6 @@ def tasks_table(result: Result) -> Table:
     for name in ("state", "accesses", "minor", "major", "CPU time", "stalled", "p99 swap-in", "peak RSS"):
         table.add_column(name, justify="right")
     table.add_column("most of it")
-    several = len(result.nodes) > 1
-    if several:
-        table.add_column("other nodes", justify="right")
     for task in result.tasks.values():
         cause, ns = max(task.stalls.items(), key=lambda item: item[1])
         table.add_row(
@@ -142,7 +139,6 @@ def tasks_table(result: Result) -> Table:
             format_time(task.cpu_ns), format_time(task.stall_ns),
             format_time(task.latency["swap_in"].percentile(99)) if task.latency["swap_in"].count else "-",
             format_pages(task.hiwater_rss), STALL_WORDS.get(cause, cause) if ns else "-",
-            *([numa.remote_cell(task)] if several else []),
         )  # fmt: skip
     return table
 

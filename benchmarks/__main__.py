@@ -7,7 +7,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from benchmarks import cases as c
-from benchmarks import oom
+from benchmarks import numa, oom
 from benchmarks.footprint import in_own_process
 
 if TYPE_CHECKING:
@@ -71,6 +71,7 @@ def main() -> None:
     for case in table:
         print(threads_line(case), flush=True)
     print("\n".join(oom.lines()), flush=True)
+    print("\n".join(numa.lines(options.pages, options.accesses)), flush=True)
     if not options.no_memory:
         print("\n".join(memory_lines()))
 

@@ -86,9 +86,10 @@ class Lab:
     """
 
     def __init__(self, machine, *, kernel="6.12", vm=None, costs=None, settings=None, **tasks):
+        settings = settings or {}
         scenario = Scenario(
             machine=machine, kernel=kernel, vm={**VM, **(vm or {})}, costs=costs or {}, sample_interval=0,
-            tasks=[Task(name, Script(regions, []), **(settings or {}).get(name, {})) for name, regions in tasks.items()],
+            tasks=[Task(name, Script(regions, []), **settings.get(name, {})) for name, regions in tasks.items()],
         )  # fmt: skip
         self.engine, by_thread = build(scenario)
         self.thread = {task.name: number for number, task in by_thread.items()}

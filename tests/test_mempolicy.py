@@ -253,7 +253,7 @@ def test_61_has_no_weights():
 
 @pytest.mark.parametrize(
     ("weights", "message"),
-    [([1], "accepted are 2 numbers from 1 to 255"), ([0, 1], r"\[0\]: 0; accepted is 1 to 255"), (3, "3; accepted are")],
+    [([1], "accepted are 2 numbers from 1 to 255"), ([0, 1], r"\[0\]: 0; accepted is 1 to"), (3, "3; accepted are")],
 )
 def test_what_are_no_weights(weights, message):
     with pytest.raises(ScenarioError, match=rf"^machine\.interleave_weights.*{message}"):

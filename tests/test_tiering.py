@@ -126,7 +126,7 @@ def test_the_scan_goes_on_where_it_stopped():
 
 @pytest.mark.parametrize(("stored", "written"), [(False, 0), (True, 1)])
 def test_what_a_hint_fault_leaves_in_the_page_table(stored, written):
-    """A page that swap has a copy of is made to fault: a load leaves it clean, after a store it must be written again."""
+    """A page that swap has a copy of is made to fault: a load leaves it clean, a store must not."""
     bench = away({"numa_balancing": 1, "numa.scan_period_min_ms": 50}, swap=[SwapDevice("16MiB")])
     assert bench.do("a", op(Op.PAGEOUT, 99), sleep(5 * MS))["pswpout"] == 1
     assert bench.do("a", load(99))["nr_swapcached"] == 0  # it had not left yet
@@ -279,7 +279,7 @@ def test_without_room_at_the_target_another_slower_node_will_do():
     """node_get_allowed_targets: any lower tier. It is a miss there, unless kswapd of the target moved the page on."""
     made = slow(1024, 128, 4096, distances=((10, 20, 30), (20, 10, 20), (30, 20, 10)))
     bench = Lab(made, a=[anon(2500)], vm={"demotion_enabled": 1}, settings={"a": {"policy": "bind:0"}})
-    assert [n["demotion"] for n in bench.engine.nodes()][0] == [1]
+    assert bench.engine.nodes()[0]["demotion"] == [1]
     moved = bench.do("a", store(range(2500)))
     here, near, far = anon_pages(bench)
     assert 0 < near < 128

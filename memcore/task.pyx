@@ -13,7 +13,7 @@ from .machine cimport EV_TASK_EXIT, EXIT_CHUNK, EXIT_FAULT, EXIT_LIMIT, log_even
 from .mm cimport VM_FILE, find_vma, mm_t, vma_t
 from .mmap cimport do_madvise, exit_mm
 from .numa cimport task_numa_work
-from .pte cimport PTE_NODE_SHIFT, PTE_PRESENT, PTE_SWAP, PTE_YOUNG, pte_node
+from .pte cimport PTE_NODE_SHIFT, PTE_PRESENT, PTE_SWAP, PTE_WRITE, PTE_YOUNG, pte_node
 from .readahead cimport file_read, file_write
 from .records cimport OP_EXIT, OP_FSYNC, OP_READ, OP_SLEEP, OP_STORE, OP_WRITE, rec_count, rec_op, rec_page
 from .thread cimport LAT_BUCKETS, LAT_SYSCALL, NR_LATENCIES, latency_bucket, thread_t
@@ -93,36 +93,37 @@ cdef inline uint64_t hit_run(const uint32_t *rec, pte_t *ptes, uint64_t i, uint6
     set afterwards in memory, so that repeats among the four lose nothing.
     """
     cdef uint32_t r0, r1, r2, r3
-    cdef uint64_t n0, n1, n2, n3, away = 0
+    cdef uint64_t w0, w1, w2, w3
+    cdef uint64_t good = home | PTE_PRESENT | PTE_WRITE
+    cdef uint64_t mask = node_bits | PTE_PRESENT         # of what must be good; twice 1, PTE_WRITE, for a store
     while i + 4 <= stop:
         r0 = rec[i]
         r1 = rec[i + 1]
         r2 = rec[i + 2]
         r3 = rec[i + 3]
-        n0 = 1 + 2 * <uint64_t> (r0 >> 31)       # PTE_PRESENT, and PTE_WRITE for a store;
-        n1 = 1 + 2 * <uint64_t> (r1 >> 31)       # shifted by two: PTE_YOUNG and PTE_DIRTY
-        n2 = 1 + 2 * <uint64_t> (r2 >> 31)
-        n3 = 1 + 2 * <uint64_t> (r3 >> 31)
+        w0 = r0 >> 31
+        w1 = r1 >> 31
+        w2 = r2 >> 31
+        w3 = r3 >> 31
         r0 &= 0x7fffffff
         r1 &= 0x7fffffff
         r2 &= 0x7fffffff
         r3 &= 0x7fffffff
-        if node_bits:
-            away = ((ptes[r0] ^ home) | (ptes[r1] ^ home) | (ptes[r2] ^ home) | (ptes[r3] ^ home)) & node_bits
-        if mm_unlikely((~ptes[r0] & n0) | (~ptes[r1] & n1) | (~ptes[r2] & n2) | (~ptes[r3] & n3) | away):
+        if mm_unlikely(((ptes[r0] ^ good) & (mask + 2 * w0)) | ((ptes[r1] ^ good) & (mask + 2 * w1))
+                       | ((ptes[r2] ^ good) & (mask + 2 * w2)) | ((ptes[r3] ^ good) & (mask + 2 * w3))):
             break
-        ptes[r0] |= n0 << 2
-        ptes[r1] |= n1 << 2
-        ptes[r2] |= n2 << 2
-        ptes[r3] |= n3 << 2
+        ptes[r0] |= PTE_YOUNG + 2 * PTE_YOUNG * w0       # and PTE_DIRTY
+        ptes[r1] |= PTE_YOUNG + 2 * PTE_YOUNG * w1
+        ptes[r2] |= PTE_YOUNG + 2 * PTE_YOUNG * w2
+        ptes[r3] |= PTE_YOUNG + 2 * PTE_YOUNG * w3
         i += 4
     while i < stop:
         r0 = rec[i]
-        n0 = 1 + 2 * <uint64_t> (r0 >> 31)
+        w0 = r0 >> 31
         r0 &= 0x7fffffff
-        if ~ptes[r0] & n0 or (ptes[r0] ^ home) & node_bits:
+        if (ptes[r0] ^ good) & (mask + 2 * w0):
             return i
-        ptes[r0] |= n0 << 2
+        ptes[r0] |= PTE_YOUNG + 2 * PTE_YOUNG * w0
         i += 1
     return i
 
@@ -162,21 +163,22 @@ cdef bint run_narrow(machine_t *m, thread_t *t, mm_t *mm) noexcept nogil:
     return True
 
 
+cdef inline bint misses(const pte_t *ptes, uint32_t r) noexcept nogil:
+    cdef uint64_t need = PTE_PRESENT + <uint64_t> PTE_WRITE * (r >> 31)
+    return ~ptes[r & 0x7fffffff] & need != 0
+
+
 cdef uint64_t mixed_run(machine_t *m, thread_t *t, mm_t *mm, uint64_t i, uint64_t stop, ns_t until) noexcept nogil:
     """Completes accesses to pages of any node from i on until one misses, or `until` has come."""
     cdef const uint32_t *rec = <const uint32_t *> t.chunk
     cdef const ns_t *costs = m.nodes[t.nid].access_ns
-    cdef uint64_t start = i, remote = 0, node, w
-    cdef uint64_t here = <uint64_t> t.nid
+    cdef uint64_t start = i, remote = 0
+    cdef uint64_t here = <uint64_t> t.nid, node
     cdef ns_t now = m.now
-    cdef pte_t e
-    while i < stop and now < until:
-        w = rec[i] >> 31
-        e = mm.pt.ptes[rec[i] & 0x7fffffff]
-        if mm_unlikely((e & (PTE_PRESENT | (w << 1))) != (PTE_PRESENT | (w << 1))):
-            break
-        mm.pt.ptes[rec[i] & 0x7fffffff] = e | PTE_YOUNG | (w << 3)
-        node = (e >> PTE_NODE_SHIFT) & 0xff
+    cdef pte_t *ptes = mm.pt.ptes
+    while i < stop and now < until and not misses(ptes, rec[i]):
+        ptes[rec[i] & 0x7fffffff] |= PTE_YOUNG + 2 * PTE_YOUNG * <uint64_t> (rec[i] >> 31)
+        node = (ptes[rec[i] & 0x7fffffff] >> PTE_NODE_SHIFT) & 0xff
         now += costs[node]
         remote += node != here
         i += 1
@@ -215,7 +217,8 @@ cdef bint run_narrow_numa(machine_t *m, thread_t *t, mm_t *mm) noexcept nogil:
         i = hit_run(rec, mm.pt.ptes, i, stop, home, NODE_BITS)
         m.now += <ns_t> (i - start) * cost
         note_access(t, t.nid, i - start, <ns_t> (i - start) * cost)
-        if i < stop:
+        if i < stop and not misses(mm.pt.ptes, rec[i]):
+            # on another node
             stop = min(stop, i + MIXED_BATCH)
             i = mixed_run(m, t, mm, i, stop, until)
         m.budget -= <int64_t> (i - start)

@@ -103,8 +103,8 @@ cdef int anon_page(machine_t *m, thread_t *t, mm_t *mm, vma_t *vma, vpn_t vpn, p
 cdef int do_anonymous_page(machine_t *m, thread_t *t, mm_t *mm, vma_t *vma, vpn_t vpn, bint write) noexcept nogil:
     cdef pfn_t pfn = NIL
     if not write:
-        # the shared zero page: frame 0 in our numbering, and near to everybody, for it stays in the caches
-        mm.pt.ptes[vpn] = pte_mkpresent(NIL, t.nid, PTE_YOUNG)
+        # the shared zero page: frame 0 in our numbering, on node 0 like the kernel's image
+        mm.pt.ptes[vpn] = PTE_PRESENT | PTE_YOUNG
         mm_charge(m, m.p.c_zero_page_fault)
         return MM_OK
     if anon_page(m, t, mm, vma, vpn, &pfn) != MM_OK:

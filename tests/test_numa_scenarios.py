@@ -253,3 +253,13 @@ def test_the_example_shows_what_node_reclaim_does(mode, remote):
     result = simulate(scenario)
     assert (result.tasks["program"].remote_share > 0.3) == remote
     assert (result.vmstat["zone_reclaim_success"] > 0) != remote
+
+
+@pytest.mark.parametrize(("balancing", "demotion", "helps"), [(0, 0, False), (2, 0, False), (2, 1, True)])
+def test_the_example_of_tiers_needs_both_ways(balancing, demotion, helps):
+    """Nothing can be promoted to a node that is full, and only demotion makes room on it."""
+    settings = {"vm.numa_balancing": balancing, "vm.demotion_enabled": demotion}
+    result = simulate(load(ROOT / "examples" / "tiering.toml").with_settings(settings))
+    assert (result.tasks["program"].remote_share < 0.6) == helps
+    assert (result.vmstat["pgpromote_success"] > 1000) == helps
+    assert (result.vmstat["pgdemote_kswapd"] > 1000) == helps

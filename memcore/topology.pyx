@@ -89,7 +89,8 @@ cdef int add_nodes(machine_t *m, list nodes) except -1:
         for j in range(m.nr_nodes):
             n.distance[j] = spec["distance"][j]
             n.access_ns[j] = max(1, spec["access_ns"][j])
-        add_zones(m, n, spec["zones"])
+        zones = spec["zones"]
+        add_zones(m, n, zones)
     add_tiers(m, nodes)
     for i in range(m.nr_zones):
         m.zones[i].id = i
@@ -97,7 +98,8 @@ cdef int add_nodes(machine_t *m, list nodes) except -1:
         m.zones[i].nid = i // MAX_NR_ZONES
     machine_finish_zones(m)
     for i, spec in enumerate(nodes):
-        fill_zones(m, &m.nodes[i], spec["zones"])
+        zones = spec["zones"]
+        fill_zones(m, &m.nodes[i], zones)
     slab_caches_init(m)
     slab_place(m)
     m.zonelists = <zonelist_t *> calloc(m.nr_nodes, sizeof(zonelist_t))

@@ -9,7 +9,7 @@ from statistics import median
 import numpy as np
 
 from benchmarks import cases as c
-from benchmarks import mechanisms, oom, targets
+from benchmarks import mechanisms, numa, oom, targets
 
 ROUNDS = 3
 
@@ -47,7 +47,7 @@ def main() -> None:
         for row in targets.pressure():
             print(row, flush=True)
     print()
-    for line in [*mechanism_lines(options.scale), "", *oom.lines()]:
+    for line in [*mechanism_lines(options.scale), "", *oom.lines(), *numa.lines(options.pages, options.accesses)]:
         print(line, flush=True)
 
 

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from pymem.errors import TraceError
 from pymem.records import MAX_COUNT, unpack
 from pymem.traces import layout
+from pymem.traces._places import ADDRESS, KEY, Places
 from pymem.traces.importer import import_trace
 from pymem.traces.readers import READERS, Source, base, reader_for
 from pymem.traces.readers.oracle_general import REQUEST
@@ -308,7 +309,7 @@ def test_long_binary_is_read_across_blocks(tmp_path):
 
 def test_memory_does_not_grow_with_the_file(tmp_path):
     peaks = []
-    for lines in (150_000, 600_000):
+    for lines in (900_000, 2_700_000):
         text = b"".join(b"R 0x%x\nW 0x5000\n" % (i % 50 << 12) for i in range(lines // 2))
         (tmp_path / "x.dat").write_bytes(gzip.compress(text))
         tracemalloc.start()
@@ -365,23 +366,51 @@ def test_spans_are_the_touched_pages_with_small_gaps_filled(parts, gap, step):
     assert np.stack([made.low, made.high], axis=1).tolist() == expected
 
 
-@given(st.lists(st.tuples(st.integers(0, 9), st.integers(1, 5)), min_size=1, max_size=60), st.integers(1, 7))
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 2), st.integers(0, 5 << 12)), min_size=1, max_size=60),
+       st.integers(1, 7))  # fmt: skip
 def test_objects_lie_in_their_order_and_never_overlap(requests, step):
-    made = layout.Objects("x")
+    places, rows = Places(KEY), []
     for first in range(0, len(requests), step):
-        key, pages = (np.array(column) for column in zip(*requests[first : first + step], strict=True))
-        made.touch(key, pages)
-    (region,) = made.regions()
+        key, stream, size = zip(*requests[first : first + step], strict=True)
+        made, _ = places.take(
+            np.array(key, np.uint64), np.array(size), np.zeros(len(key), np.bool_), np.array(stream, np.uint32)
+        )
+        rows += made.tolist()
     most = {}
-    for key, pages in requests:
-        most[key] = max(most.get(key, 0), pages)
-    place, expected = 0, {}
-    for key, pages in most.items():  # in order of appearance
-        expected[key] = place
-        place += pages
-    assert region.pages == place
-    keys = np.array([key for key, _ in requests])
-    assert made.dense(keys).tolist() == [expected[key] for key in keys.tolist()]
+    for key, stream, size in requests:
+        most[key, stream] = max(most.get((key, stream), 1), -(-size // 4096))
+    numbers = {pair: number for number, pair in enumerate(most)}  # in order of appearance
+    assert [row & 0xFFFFFFFF for row in rows] == [numbers[key, stream] for key, stream, _ in requests]
+    assert [row >> 34 for row in rows] == [max(-(-size // 4096), 1) - 1 for _, _, size in requests]
+    found = places.all()
+    assert list(zip(*(column.tolist() for column in found[:2]), strict=True)) == list(most)
+    assert found[2].tolist() == list(most.values())
+    (region,), page = layout.objects("x", found[2])
+    assert region.pages == sum(most.values())
+    assert page.tolist() == [sum(list(most.values())[:n]) for n in range(len(most))]
+
+
+@given(st.lists(st.tuples(st.integers(0, 40 << 10), st.integers(0, 9000), st.booleans()), min_size=1, max_size=80),
+       st.integers(1, 20))  # fmt: skip
+def test_accesses_are_rows_of_their_pages(accesses, step):
+    places, found = Places(ADDRESS), []
+    for first in range(0, len(accesses), step):
+        place, size, write = zip(*accesses[first : first + step], strict=True)
+        rows, times = places.take(
+            np.array(place, np.uint64), np.array(size), np.array(write), None, np.arange(first, first + len(place))
+        )
+        found += [(r & 0xFFFFFFFF, r >> 32 & 1, r >> 33 & 1, t)
+                  for r, t in zip(rows.tolist(), times.tolist(), strict=True) for _ in range((r >> 34) + 1)]  # fmt: skip
+    pages, expected = {}, []
+    for place, size, write in accesses:
+        for page in range(place >> 12, (place + size - 1 >> 12) + 1) if size else ():
+            expected.append((pages.setdefault(page, len(pages)), int(write)))
+    assert [row[:2] for row in found] == expected
+    assert places.all()[0].tolist() == list(pages)
+    assert (places.known, places.empty) == (len(pages), sum(size == 0 for _, size, _ in accesses))
+    # A row carries the time of its first access; a place is new in exactly one row.
+    assert [row[3] for row in found] == sorted(row[3] for row in found)
+    assert {row[0] for row in found if row[2]} == set(range(len(pages)))
 
 
 def test_an_object_that_is_too_long_for_a_record_becomes_several(tmp_path):

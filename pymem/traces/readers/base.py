@@ -142,7 +142,8 @@ class Source:
 
     def _read(self, size: int) -> bytes:
         """The next bytes, `size` of them unless the file ends."""
-        parts, missing = [], size
+        parts: list[bytes] = []
+        missing = size
         while missing:
             try:
                 part = self._file.read(missing)
@@ -155,14 +156,16 @@ class Source:
             parts.append(part)
             missing -= len(part)
             self._done += len(part)
-        return b"".join(parts)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    def pieces(self) -> Iterator[bytes]:
-        """The whole content in pieces of up to 1 MiB."""
+    def pieces(self, unit: int = 1) -> Iterator[bytes]:
+        """The whole content in pieces of up to 1 MiB that end at multiples of `unit` bytes, as far as possible."""
         if self.head:
             yield self.head
-        while piece := self._read(BLOCK_BYTES):
+        missing = -len(self.head) % unit
+        while piece := self._read(missing or BLOCK_BYTES // unit * unit):
             yield piece
+            missing = 0
 
     def lines(self) -> Iterator[tuple[int, bytes]]:
         """The content as blocks of whole lines, each with the number of its first line; all end with a newline."""
@@ -185,8 +188,8 @@ class Source:
         """The content as binary records, each array with the number of its first record, from 0."""
         size = np.dtype(dtype).itemsize
         number, rest = 0, b""
-        for piece in self.pieces():
-            data = rest + piece
+        for piece in self.pieces(size):
+            data = rest + piece if rest else piece
             whole = len(data) // size * size
             if whole:
                 yield number, np.frombuffer(data, dtype, count=whole // size)
@@ -219,6 +222,8 @@ class Source:
 
     def good_records(self, ok: NDArray[np.bool_], first: int, found: NDArray[Any], accepted: str) -> NDArray[Any]:
         """Reject the binary records that are not `ok`; the others."""
+        if ok.all():
+            return found
 
         def data(i: int) -> bytes:
             return bytes(found[i].tobytes())

@@ -1,0 +1,9 @@
+from typing import Any
+
+from numpy.typing import NDArray
+
+def survey(records: NDArray[Any], pages: int) -> tuple[int, int, int]: ...
+def from_rows(
+    rows: NDArray[Any], page: NDArray[Any], op: int, first_stores: bool
+) -> tuple[NDArray[Any], int]: ...
+def narrowed(records: NDArray[Any]) -> NDArray[Any]: ...

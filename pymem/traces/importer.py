@@ -108,10 +108,10 @@ class _Spool:
         if self.times is None:
             self.times = times is not None
             self.first_time = 0 if times is None else int(times[0])
-        self.file.write(memoryview(rows))
+        rows.tofile(self.file)
         if times is not None:
             self.first_time = min(self.first_time, int(times.min()))
-            self.file.write(memoryview(times))
+            times.tofile(self.file)
         self.accesses += len(batch.place)
         self.blocks.append(len(rows))
 

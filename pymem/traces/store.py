@@ -150,7 +150,7 @@ class Writer:
             self._file.write(container.pack_chunk(number, task, len(part), payload))
             self._file.write(payload)
             self._digest.update(task.to_bytes(4, "little"))
-            self._digest.update(part.astype("<u8", copy=False))
+            self._digest.update(part.astype("<u8", copy=False).data)
             self.tasks[task].records += len(part)
             self.tasks[task].accesses += columns.accesses_in(part)
             place += len(part)

@@ -1,17 +1,27 @@
 """Hand-made files of every foreign format, and by hand what they become; used by tests of readers and commands."""
 
+import bz2
+import gzip
 import json
+import lzma
+import zlib
 from dataclasses import dataclass
 
 import numpy as np
 
-from pymem.records import Op
+from pymem.records import Op, unpack
+from pymem.traces.importer import import_trace
+from pymem.traces.readers import READERS, Source
 from pymem.traces.readers.champsim import INSTRUCTION
 from pymem.traces.readers.drmemtrace import ENTRY
 from pymem.traces.readers.lcs import HEADER_BYTES, LAYOUTS, header
 from pymem.traces.readers.oracle_general import REQUEST, REQUEST_OP
 from pymem.traces.readers.vscsi import VERSION_1, VERSION_2
+from pymem.traces.references import chunks
+from pymem.traces.store import TraceFile
 
+KINDS = {kind.name: kind for kind in READERS}
+PACKERS = {"gzip": gzip.compress, "xz": lzma.compress, "bzip2": bz2.compress, "zlib": zlib.compress}
 L, S, R, W = Op.LOAD, Op.STORE, Op.READ, Op.WRITE
 
 
@@ -234,3 +244,32 @@ BINARY = {
 #: Bytes before the first record.
 SKIPPED = dict.fromkeys(BINARY, 0) | {"lcs": HEADER_BYTES}
 TEXT = sorted(set(FILES) - set(BINARY) - {"damon"})
+
+
+def imported(folder, data, **settings):
+    """The tasks that a file named x.dat becomes, and its source."""
+    (folder / "x.dat").write_bytes(data)
+    info, source = import_trace(folder / "x.dat", folder / "x.pmt", **settings)
+    tasks = []
+    with TraceFile(folder / "x.pmt") as trace:
+        trace.verify()
+        for number, task in enumerate(trace.info.tasks):
+            regions = [(r.kind, r.name, r.start, r.pages) for r in task.regions]
+            records, times = [], []
+            for part, moments in chunks(trace, number):
+                records += zip(*(x.tolist() for x in unpack(part)), strict=True)
+                times += [] if moments is None else moments.tolist()
+            tasks.append(Task(task.name, regions, records, times if info.times else None))
+    return tasks, source
+
+
+def accesses(folder, data, name, **settings):
+    """What a reader gives, as one list of (place, size, write)."""
+    (folder / "y.dat").write_bytes(data)
+    with Source(folder / "y.dat", **settings) as source:
+        found = [
+            row
+            for batch in KINDS[name]().read(source)
+            for row in zip(batch.place.tolist(), batch.size.tolist(), batch.write.tolist(), strict=True)
+        ]
+    return found, source

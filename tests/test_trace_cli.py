@@ -143,7 +143,7 @@ def test_a_filtered_trace_is_marked_as_such(call):
         (["import", "none.in", "-o", "x.pmt"], "none.in: No such file or directory"),
         (["import", ".", "-o", "x.pmt"], ".: Is a directory"),
         (["import", "two.pmt", "-o", "x.pmt"], "two.pmt: is a trace of pymem already"),
-        (["import", "txt.in", "-o", "x.pmt", "--format", "fly"], "format 'fly'; accepted are address, arc"),
+        (["import", "txt.in", "-o", "x.pmt", "--format", "fly"], "format 'fly'; accepted are address, alibaba, arc"),
         (["import", "txt.in", "-o", "x.pmt", "--compression", "zip"], "compression 'zip'; accepted are none"),
         (["import", "txt.in", "-o", "none/x.pmt"], "none/x.pmt: the folder "),
         (["import", "txt.in", "-o", "."], ".: is a folder; accepted is the name of a file"),

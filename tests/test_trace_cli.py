@@ -1,6 +1,7 @@
 """`pymem trace` as a person meets it: results, one line for a mistake, nothing left behind by Ctrl-C."""
 
 import json
+import re
 import os
 import signal
 import subprocess
@@ -119,6 +120,17 @@ def test_traces_are_cut_merged_sampled_and_exported(call, tmp_path):
     done(call("export", "c.pmt", "-o", "c.bin", "--format", "oracleGeneral"), "c.bin: 3 requests")
     assert np.fromfile(tmp_path / "c.bin", REQUEST)["id"].tolist() == [1, 2, 3]
     done(call("export", "m.pmt", "-o", "a.txt", "--format", "address", "--task", "b"), "a.txt: 7 requests")
+
+
+def test_analyze_writes_a_page(call, tmp_path):
+    done(call("analyze", "two.pmt", "--html", "a.html"), "heat: accesses by place and time")
+    text = (tmp_path / "a.html").read_text(encoding="utf-8")
+    assert text.startswith("<!doctype html>")
+    assert "Task a" in text
+    assert "Task b" in text
+    failed = call("analyze", "two.pmt", "--html", "none/a.html")
+    assert failed.returncode == 2
+    assert re.fullmatch(r"error: none/a\.html: the folder [^\n]*/none does not exist\n", failed.stderr)
 
 
 def test_analyze_shows_pictures_and_json(call):

@@ -406,8 +406,9 @@ def test_executable_mappings_of_files_are_kept(tmp_path):
         converter.finish(tmp_path / "x.pmt")
     with TraceFile(tmp_path / "x.pmt") as trace:
         (task,) = trace.info.tasks
-    assert {r.name: r.executable for r in task.regions if r.kind == "file"} == {"lib": True, "late": True, "data": False}
-    assert {r.name: r.to_region().executable for r in task.regions if r.kind == "file"}["lib"]
+    kept = {r.name: r.executable for r in task.regions if r.kind == "file"}
+    assert kept == {"lib": True, "late": True, "data": False}
+    assert kept == {r.name: r.to_region().executable for r in task.regions if r.kind == "file"}
     # Traces made before the key was there have no such mappings.
     old = {key: value for key, value in task.regions[0].to_json().items() if key != "executable"}
     assert RegionInfo.from_json(old).executable is False

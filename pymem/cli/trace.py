@@ -196,19 +196,28 @@ def analyze(
     trace: Trace,
     task: Task = None,
     windows: Annotated[int, typer.Option(min=1, max=10_000, help="Parts to take the working set of.")] = 60,
+    html: Annotated[Path | None, typer.Option(help="Write a page with figures; it needs no network.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Footprint, working set, reuse distances, miss ratios of LRU, mix, sequentiality and skew."""
+    """Footprint, working set, heat map, reuse distances, miss ratios of LRU, mix, sequentiality and skew."""
     from pymem.cli import trace_pictures
     from pymem.traces.analysis import analyze as analyze_task
     from pymem.traces.references import chosen_tasks
 
+    if html is not None:
+        _writable(html)
     with _opened(trace) as opened:
         with _progress("analysing", "references") as progress:
             found = [
                 analyze_task(opened, number, windows=windows, progress=progress)
                 for number in chosen_tasks(opened, task)
             ]
+        if html is not None:
+            from pymem.reports.trace_page import page
+            from pymem.validation.table import write_text
+
+            text = page(opened.info, found)
+            _reading(html, lambda: write_text(html, text))
         if as_json:
             typer.echo(json.dumps([one.to_dict() for one in found], indent=1))
             return

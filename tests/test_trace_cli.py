@@ -1,8 +1,8 @@
 """`pymem trace` as a person meets it: results, one line for a mistake, nothing left behind by Ctrl-C."""
 
 import json
-import re
 import os
+import re
 import signal
 import subprocess
 import sys

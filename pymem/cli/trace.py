@@ -70,13 +70,26 @@ def record(
     ] = 64,
     task: Annotated[str | None, typer.Option(help="Name of the task; default that of the program.")] = None,
     directory: Annotated[Path, typer.Option(help="Where the program runs.")] = Path(),
+    faults: Annotated[
+        bool, typer.Option("--faults", help="Only page faults, by perf: fast, but a page is seen once.")
+    ] = False,
     compression: Compression = "lzma",
     as_json: AsJson = False,
 ) -> None:
-    """Run a program under valgrind and leave its trace; Ctrl-C leaves none."""
+    """Run a program under valgrind (or perf) and leave its trace; Ctrl-C leaves none."""
+    from pymem.traces.perf_recorder import record_faults
     from pymem.traces.recorder import record as record_program
 
     _writable(out)
+    if not directory.is_dir():
+        raise TraceError(f"{directory}: no such folder")
+    if faults:
+        if task is not None:
+            raise TraceError("--task with --faults; accepted is one of them: each process is a task of its own")
+        with _progress("reading", "page faults") as progress:
+            info = record_faults(command, out, directory=directory, compression=compression, progress=progress)
+        _made(info, as_json)
+        return
     with _progress("recording", "lines of lackey") as progress:
         info = record_program(
             command, out, task=task, window=window, directory=directory, compression=compression,

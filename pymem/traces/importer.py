@@ -35,7 +35,7 @@ _PLACE, _COUNT_SHIFT = np.uint64((1 << 32) - 1), np.uint64(34)
 
 def import_trace(
     path: str | Path, out: str | Path, *, form: str | None = None, skip_bad: bool = False, task: str | None = None,
-    compression: str = "lzma", progress: Callable[[int], None] | None = None,
+    compression: str = "lzma", progress: Callable[[int], None] | None = None, provenance: dict[str, Any] | None = None,
 ) -> tuple[TraceInfo, Source]:  # fmt: skip
     """Make a native trace of a foreign one.
 
@@ -54,6 +54,8 @@ def import_trace(
         becomes a task named after it.
     progress : callable, optional
         Gets the number of accesses read so far, once per block.
+    provenance : dict, optional
+        What else is to be kept of where the trace comes from; not for `lackey`.
 
     Returns
     -------
@@ -84,7 +86,8 @@ def import_trace(
                 what = f", and {source.bad} lines or records were bad" if source.bad else ""
                 raise TraceError(f"{source.name}: no access in it as {reader.title}{what}")
             try:
-                return _write(rows, reader, Path(out), name, compression, about_source(source, reader)), source
+                about = {"source": reader.title, "imported": about_source(source, reader), **(provenance or {})}
+                return _write(rows, reader, Path(out), name, compression, about), source
             except TraceError as error:
                 raise TraceError(f"{source.name}: {error}") from None
 
@@ -156,8 +159,7 @@ def _write(spool: _Spool, reader: Reader, out: Path, name: str, compression: str
     flat = _Flat(spool.places, reader, name)
     memory = reader.kind == "address"
     op = int(Op.LOAD if memory else Op.READ)
-    provenance = {"source": reader.title, "imported": about}
-    with store.Writer(out, compression=compression, provenance=provenance, times=bool(spool.times)) as writer:
+    with store.Writer(out, compression=compression, provenance=about, times=bool(spool.times)) as writer:
         for called, regions in flat.tasks:
             writer.add_task(called, regions)
         for rows, times in spool.read():

@@ -1,6 +1,6 @@
 """One pass over records in the general form, where numpy would make ten: what the store and the importer do to each."""
 
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
 import numpy as np
 
@@ -96,3 +96,14 @@ def narrowed(const uint64_t[::1] records not None):
         for i in range(records.shape[0]):
             out[i] = <uint32_t> (records[i] & 0x7FFFFFFF) | <uint32_t> (records[i] >> PAGE_BITS & 1) << 31
     return short
+
+
+def top(const uint32_t[::1] records not None):
+    """The highest page of records in the short form; 0 where there are none."""
+    cdef int32_t page, found = 0    # signed: SSE2 compares no others
+    cdef Py_ssize_t i
+    with nogil:
+        for i in range(records.shape[0]):
+            page = <int32_t> (records[i] & 0x7FFFFFFF)
+            found = page if page > found else found
+    return found

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import container
-from ._records import narrowed, survey
+from ._records import narrowed, survey, top
 from .container import NONE, Column, damaged
 
 if TYPE_CHECKING:
@@ -55,8 +55,12 @@ def accesses_in(records: NDArray[np.uint64]) -> int:
     return survey(records, 1 << PAGE_BITS + 1)[1]
 
 
-def first_outside(records: NDArray[np.uint64], pages: int) -> tuple[int, str] | None:
-    """Index of the first general record that is none or leaves a space of `pages` pages, and what is wrong."""
+def first_outside(records: NDArray[Any], pages: int) -> tuple[int, str] | None:
+    """Index of the first record that is none or leaves a space of `pages` pages, and what is wrong."""
+    if records.dtype == np.uint32:
+        if not len(records) or top(records) < pages:
+            return None
+        records = widen(records)
     i, _, _ = survey(records, pages)
     if i < 0:
         return None

@@ -276,7 +276,7 @@ class TraceFile:
         for number, place in enumerate(self._places):
             if place.task == task:
                 records = self._decoder(number).stored_records()
-                bad = columns.first_outside(columns.widen(records), pages)
+                bad = columns.first_outside(records, pages)
                 if bad is not None:
                     raise container.damaged(self.path, f"chunk {number}, record {bad[0]}: {bad[1]}")
                 yield records

@@ -59,6 +59,28 @@ def test_zstd_needs_a_package(tmp_path, monkeypatch):
         imported(tmp_path, b"\x28\xb5\x2f\xfd" + bytes(20))
 
 
+def test_lz4_goes_by_its_package(tmp_path, monkeypatch):
+    packed = b"\x04\x22\x4d\x18" + zlib.compress(FILES["drmemtrace"].data)
+
+    class Frame(io.BytesIO):
+        """As the file of the package, with zlib inside."""
+
+        def __init__(self, file):
+            try:
+                super().__init__(zlib.decompress(file.read()[4:]))
+            except zlib.error as error:
+                raise RuntimeError(f"LZ4F_decompress failed ({error})") from None
+
+    frame = SimpleNamespace(LZ4FrameFile=Frame)
+    monkeypatch.setitem(sys.modules, "lz4", SimpleNamespace(frame=frame))
+    monkeypatch.setitem(sys.modules, "lz4.frame", frame)
+    tasks, source = imported(tmp_path, packed)
+    assert (tasks, source.packing) == (FILES["drmemtrace"].tasks, "lz4")
+    monkeypatch.setitem(sys.modules, "lz4", None)
+    with pytest.raises(TraceError, match=r"x\.dat: is packed with lz4; pip install lz4, or unpack it first"):
+        imported(tmp_path, packed)
+
+
 def zipped(*parts, method=zipfile.ZIP_DEFLATED, seekable=True):
     """An archive of chunks; written to a pipe its lengths come after the data."""
 

@@ -342,6 +342,8 @@ def test_every_kind_can_be_written_in_a_file(tmp_path):
         {"kind": "leak", "size": "1MiB", "rate": "1MiB", "step": "64KiB"},
         {"kind": "trace", "path": "t.npy", "regions": [{"kind": "anon", "pages": 9}]},
     ]
+    (tmp_path / "m.cfg").write_text("a, 8192\n\nphase\n1\na, 1, 64, 1, ro\n")
+    tables.append({"kind": "masim", "path": "m.cfg"})
     tables.append({"kind": "phases", "parts": tables[:3]})
     tables.append({"kind": "mix", "parts": [uniform, uniform], "weights": [1, 2]})
     built = [w.from_dict(table, "k", tmp_path) for table in tables]

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         PymemError,
         ScenarioError,
         SimulationError,
+        StoreError,
         TraceError,
         TunableError,
         UnitError,
@@ -29,14 +30,16 @@ if TYPE_CHECKING:
     from pymem.result import Result
     from pymem.scenario import Scenario, Task, load
     from pymem.simulation import Simulation, simulate
+    from pymem.sweeps import open_store, sweep
     from pymem.topology import Boot, Disk, Machine, Node, SwapDevice, Zone
 
 _PLACES = {
-    "errors": "PymemError ScenarioError SimulationError TraceError TunableError UnitError ValidationError",
+    "errors": "PymemError ScenarioError SimulationError StoreError TraceError TunableError UnitError ValidationError",
     "regions": "Anon File",
     "result": "Result",
     "scenario": "Scenario Task load",
     "simulation": "Simulation simulate",
+    "sweeps": "open_store sweep",
     "topology": "Boot Disk Machine Node SwapDevice Zone",
 }
 _PLACE = {name: place for place, names in _PLACES.items() for name in names.split()}
@@ -44,8 +47,8 @@ _MODULES = ("oom", "units", "workloads")
 
 __all__ = [
     "Anon", "Boot", "Disk", "File", "Machine", "Node", "PymemError", "Result", "Scenario", "ScenarioError",
-    "Simulation", "SimulationError", "SwapDevice", "Task", "TraceError", "TunableError", "UnitError",
-    "ValidationError", "Zone", "__version__", "load", "oom", "simulate", "units", "workloads",
+    "Simulation", "SimulationError", "StoreError", "SwapDevice", "Task", "TraceError", "TunableError", "UnitError",
+    "ValidationError", "Zone", "__version__", "load", "oom", "open_store", "simulate", "sweep", "units", "workloads",
 ]  # fmt: skip
 
 

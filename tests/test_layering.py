@@ -51,10 +51,11 @@ PYMEM_ROWS = [
     "workloads",
     "oom",
     "scenario",
-    "provenance procfs",
+    "provenance procfs objectives settings",
     "result",
     "simulation",
-    "reports sweep validation",
+    "reports sweeps validation",
+    "comparison tuning",
     "cli __main__",
 ]
 # Rows that may import memcore, always at its door.

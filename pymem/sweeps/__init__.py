@@ -1,0 +1,7 @@
+"""Many runs of one scenario with other settings: design, executors, store, rows."""
+
+from __future__ import annotations
+
+from pymem.sweeps.run import SweepResult, open_store, sweep
+
+__all__ = ["SweepResult", "open_store", "sweep"]

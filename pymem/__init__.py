@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pymem import oom, units, workloads
+    from pymem.comparison import compare
     from pymem.errors import (
         PymemError,
         ScenarioError,
@@ -32,8 +33,10 @@ if TYPE_CHECKING:
     from pymem.simulation import Simulation, simulate
     from pymem.sweeps import open_store, sweep
     from pymem.topology import Boot, Disk, Machine, Node, SwapDevice, Zone
+    from pymem.tuning import tune
 
 _PLACES = {
+    "comparison": "compare",
     "errors": "PymemError ScenarioError SimulationError StoreError TraceError TunableError UnitError ValidationError",
     "regions": "Anon File",
     "result": "Result",
@@ -41,6 +44,7 @@ _PLACES = {
     "simulation": "Simulation simulate",
     "sweeps": "open_store sweep",
     "topology": "Boot Disk Machine Node SwapDevice Zone",
+    "tuning": "tune",
 }
 _PLACE = {name: place for place, names in _PLACES.items() for name in names.split()}
 _MODULES = ("oom", "units", "workloads")
@@ -48,7 +52,8 @@ _MODULES = ("oom", "units", "workloads")
 __all__ = [
     "Anon", "Boot", "Disk", "File", "Machine", "Node", "PymemError", "Result", "Scenario", "ScenarioError",
     "Simulation", "SimulationError", "StoreError", "SwapDevice", "Task", "TraceError", "TunableError", "UnitError",
-    "ValidationError", "Zone", "__version__", "load", "oom", "open_store", "simulate", "sweep", "units", "workloads",
+    "ValidationError", "Zone", "__version__", "compare", "load", "oom", "open_store", "simulate", "sweep", "tune",
+    "units", "workloads",
 ]  # fmt: skip
 
 

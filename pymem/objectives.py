@@ -43,8 +43,8 @@ class Objective:
         From the result and the task results it is about to a number.
     per_task : bool or function
         Whether ``name@task`` is accepted; a function computes it in another way.
-    more_is_better : bool
-        Of work done; of everything else less is better.
+    more_is_better : bool or None
+        True of work done, False of what costs; None: neither, of plain counters.
     task : str
         The task it is about; ``""``: all of them.
     """
@@ -54,7 +54,7 @@ class Objective:
     meaning: str
     compute: _Compute
     per_task: bool | _Compute = False
-    more_is_better: bool = False
+    more_is_better: bool | None = False
     task: str = ""
 
     def value(self, result: Result) -> float:
@@ -63,6 +63,14 @@ class Objective:
             return self.compute(result, list(result.tasks.values()))
         compute = self.compute if isinstance(self.per_task, bool) else self.per_task
         return compute(result, [result.tasks[self.task]])
+
+    def judge(self, change: float) -> str:
+        """``"better"``, ``"worse"``, or ``"changed"`` where nobody can say; ``"same"`` without a change."""
+        if not change:
+            return "same"
+        if self.more_is_better is None:
+            return "changed"
+        return "better" if (change > 0) == self.more_is_better else "worse"
 
     def format(self, value: float) -> str:
         """A value for people."""
@@ -199,7 +207,7 @@ def find(text: str, tasks: Iterable[str] = (), counters: Iterable[str] | None = 
             near = difflib.get_close_matches(counter, known, n=3)
             hint = f"; did you mean {' or '.join(near)}?" if near else "; accepted are the names of /proc/vmstat"
             raise ScenarioError(f"measure {text!r}: no such counter{hint}")
-        return Objective(text, "events", f"{counter} of /proc/vmstat", _counters(counter))
+        return Objective(text, "events", f"{counter} of /proc/vmstat", _counters(counter), more_is_better=None)
     name, at, task = text.partition("@")
     if name not in OBJECTIVES:
         near = difflib.get_close_matches(name, OBJECTIVES, n=3)

@@ -166,11 +166,15 @@ def settings_of(scenario: Scenario) -> dict[str, Any]:
     }
     for name, number in tunables.resolve(scenario.vm, scenario.kernel).items():
         if tunables.ONLY_IN.get(name, scenario.kernel) == scenario.kernel:
-            words = tunables.TUNABLES[name]
-            named = next((w for w, n in words.words.items() if n == number), number) if words.unit == "name" else number
-            out[f"vm.{name}"] = named
+            out[f"vm.{name}"] = in_words(name, number)
     out |= {f"costs.{name.removeprefix('c_')}": ns for name, ns in scenario.cost_ns().items()}
     return out
+
+
+def in_words(name: str, number: int) -> int | str:
+    """The value of a tunable as people write it: a name where its values are names."""
+    knob = tunables.TUNABLES[name]
+    return next(word for word, n in knob.words.items() if n == number) if knob.unit == "name" else number
 
 
 def spread(low: int, high: int, share: float, log: bool, step: int = 1) -> int:

@@ -44,14 +44,14 @@ DOOR_LEVEL = len(MEMCORE_LEVELS) - 2
 # A row imports only from lower rows and from itself.  `pymem/__init__.py` is above all of them.
 PYMEM_ROWS = [
     "errors _version",
-    "units records",
+    "units records statistics",
     "tunables regions codecs",
     "topology content compressed_pool",
     "traces compressibility",
     "workloads",
     "oom",
     "scenario",
-    "provenance procfs objectives settings",
+    "provenance procfs objectives settings sysctl",
     "result",
     "simulation",
     "reports sweeps validation",

@@ -154,7 +154,8 @@ def render(result: SweepResult, measures: list[str]) -> list[Any]:
             text = "-" if mean is None else named[name].format(mean)
             cells.append(f"{text} ± {named[name].format(sd)}" if sd else text)
         table.add_row(*map(Text, cells))
-    parts: list[Any] = [Text(f"{result.name}: mean ± standard deviation of the runs of each point", style="bold"), table]
+    title = Text(f"{result.name}: mean ± standard deviation of the runs of each point", style="bold")
+    parts: list[Any] = [title, table]
     if len(rows) > MAX_SHOWN:
         parts.append(Text(f"... and {len(rows) - MAX_SHOWN} more points: --csv or --json has all"))
     there = f", {result.resumed} of them from before" if result.resumed else ""

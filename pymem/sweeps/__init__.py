@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from pymem.sweeps.run import SweepResult, open_store, sweep
+from pymem.sweeps.result import SweepResult
+from pymem.sweeps.run import open_store, sweep
 
 __all__ = ["SweepResult", "open_store", "sweep"]

@@ -146,7 +146,7 @@ def follow(runs: Iterable[Run], there: int, total: int, progress: bool | Progres
     if progress is False:
         yield from runs
         return
-    tell, close = _bar(there, total) if progress is True else (progress, lambda: None)
+    tell, close = bar(there, total, "sweep") if progress is True else (progress, lambda: None)
     begin, done, failed = time.perf_counter(), there, 0
     try:
         for run in runs:
@@ -159,18 +159,19 @@ def follow(runs: Iterable[Run], there: int, total: int, progress: bool | Progres
         close()
 
 
-def _bar(there: int, total: int) -> tuple[ProgressFn, Callable[[], None]]:
+def bar(there: int, total: int, what: str) -> tuple[ProgressFn, Callable[[], None]]:
+    """What shows progress in the terminal, and what takes it away."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    bar = Progress(
+    shown = Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("runs, left"),
         TimeRemainingColumn(), console=Console(stderr=True), transient=True,
     )  # fmt: skip
-    row = bar.add_task("sweep", total=total, completed=there)
-    bar.start()
+    row = shown.add_task(what, total=total, completed=there)
+    shown.start()
 
     def show(p: SweepProgress) -> None:
-        bar.update(row, completed=p.done, description=f"sweep, {p.failed} failed" if p.failed else "sweep")
+        shown.update(row, completed=p.done, description=f"{what}, {p.failed} failed" if p.failed else what)
 
-    return show, bar.stop
+    return show, shown.stop

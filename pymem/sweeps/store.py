@@ -116,7 +116,7 @@ class Store:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             os.close(handle)
-            raise StoreError(f"{self.path}: another program is writing to it; wait for it or name another place") from None
+            raise StoreError(f"{self.path}: another program is writing to it; accepted is another place") from None
         self._lock = handle
 
     def _lock_path(self) -> Path:

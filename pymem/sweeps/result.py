@@ -86,7 +86,7 @@ class SweepResult:
         return [*ABOUT, *self.settings, *self.measures, "host_seconds"]
 
     def rows(self) -> list[dict[str, Any]]:
-        """One dict per run: `columns`. Measures of a failed run are None; ``host_seconds`` alone depends on the host."""
+        """One dict per run: `columns`. Measures of a failed run are None; only ``host_seconds`` is of the host."""
         nothing = dict.fromkeys(self.measures)
         return [
             {

@@ -89,17 +89,12 @@ class Store:
         self.path = None if path is None else place_of(path)
         self._lock: int | None = None
         try:
-            if self.path is None:
-                self._db = sqlite3.connect(":memory:")
-            elif write:
-                self.path.parent.mkdir(parents=True, exist_ok=True)
-                self._take_lock()
-                self._db = sqlite3.connect(self.path, isolation_level=None)
-            else:
-                if not self.path.is_file():
-                    raise StoreError(f"{self.path}: no such file; accepted is the --store of an earlier sweep")
-                self._db = sqlite3.connect(f"{self.path.resolve().as_uri()}?mode=ro", uri=True, isolation_level=None)
-            self._prepare(write)
+            self._db = self._open(write)
+            try:
+                self._prepare(write)
+            except BaseException:
+                self._db.close()
+                raise
         except (sqlite3.Error, OSError) as error:
             self._give_up()
             reason = error.strerror if isinstance(error, OSError) else str(error)
@@ -108,6 +103,17 @@ class Store:
         except StoreError:
             self._give_up()
             raise
+
+    def _open(self, write: bool) -> sqlite3.Connection:
+        if self.path is None:
+            return sqlite3.connect(":memory:", isolation_level=None)
+        if not write:
+            if not self.path.is_file():
+                raise StoreError(f"{self.path}: no such file; accepted is the --store of an earlier sweep")
+            return sqlite3.connect(f"{self.path.resolve().as_uri()}?mode=ro", uri=True, isolation_level=None)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._take_lock()
+        return sqlite3.connect(self.path, isolation_level=None)
 
     def _take_lock(self) -> None:
         """A lock of its own file: the kernel drops it when the program ends, however it ends."""
@@ -135,12 +141,13 @@ class Store:
             self._lock = None
 
     def _prepare(self, write: bool) -> None:
+        tables = {name for (name,) in self._db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        if tables and (not {"meta", "points", "runs"} <= tables or self.meta("format") != FORMAT):
+            raise StoreError(f"{self.path}: is no store of results that this version of pymem understands")
         if write:
-            self._db.isolation_level = None
             # NORMAL: safe against the end of the program; a power cut may take the last runs, which then run again.
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=NORMAL")
-        tables = {name for (name,) in self._db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         if write and not tables:
             self._db.execute("BEGIN IMMEDIATE")
             for statement in _TABLES.split(";\n"):
@@ -148,8 +155,8 @@ class Store:
                     self._db.execute(statement)
             self._db.execute("INSERT INTO meta VALUES ('format', ?)", (str(FORMAT),))
             self._db.execute("COMMIT")
-        elif not {"meta", "points", "runs"} <= tables or self.meta("format") != FORMAT:
-            raise StoreError(f"{self.path}: is no store of results that this version of pymem understands")
+        elif not tables:
+            raise StoreError(f"{self.path}: holds no results yet")
 
     def close(self) -> None:
         """Give the file back to others, where nobody reads it as one plain file."""

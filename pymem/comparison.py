@@ -234,7 +234,10 @@ def _run(
     for number, base in enumerate(bases):
         mine = [run for run in runs if run.point == number]
         outcomes = {name: [run.outcome[name] for run in mine] for name in mine[0].outcome}
-        sides.append(Side("", flat_settings(provenance.describe(base)), outcomes, [run.status for run in mine]))
+        settings = flat_settings(provenance.describe(base))
+        if count > 1:
+            del settings["seed"]  # all run with the seeds that follow from the first one's
+        sides.append(Side("", settings, outcomes, [run.status for run in mine]))
     return sides
 
 

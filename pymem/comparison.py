@@ -82,6 +82,11 @@ class Comparison:
         rows = {name: [side.settings.get(name, MISSING) for side in self.sides] for name in names}
         return {name: values for name, values in rows.items() if any(value != values[0] for value in values)}
 
+    @property
+    def random(self) -> bool:
+        """Whether chance plays a part: the replicates of some side did not all come out the same."""
+        return any(value != values[0] for side in self.sides for values in side.outcomes.values() for value in values)
+
     def difference(self, measure: str, other: int = 1) -> Difference:
         """Side `other` against the first."""
         n = self.pairs
@@ -92,12 +97,12 @@ class Comparison:
         return objectives.find(measure, self.tasks)
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON takes it; None stands for what a single run cannot say."""
+        """As JSON takes it; None stands for what one run, or runs without chance, cannot say."""
         rows = []
         for other in range(1, len(self.sides)):
             for name in self.measures:
                 d, objective = self.difference(name, other), self.objective(name)
-                sure = d.pairs > 1
+                sure = self.random and d.pairs > 1
                 rows.append({
                     "measure": name, "unit": objective.unit, "a": self.sides[0].label, "b": self.sides[other].label,
                     "mean_a": d.before, "mean_b": d.after, "change": d.change,
@@ -107,7 +112,8 @@ class Comparison:
                 })  # fmt: skip
         return {
             "sides": [{"label": s.label, "statuses": s.statuses, "outcomes": s.outcomes} for s in self.sides],
-            "settings": self.settings(), "differences": rows, "replicates": self.pairs, "method": METHOD,
+            "settings": self.settings(), "differences": rows, "replicates": self.pairs, "random": self.random,
+            "method": METHOD,
         }  # fmt: skip
 
     def words(self, other: int = 1) -> list[str]:
@@ -125,10 +131,12 @@ class Comparison:
             return [*said, "The outcome is the same in everything that was measured."]
         if self.pairs == 1:
             said.append("One run of each: the differences below are real for these runs, and say nothing about others.")
+        elif not self.random:
+            said.append("All runs of a side came out the same: no chance in it, the differences below are exact.")
         for name, d in found:
-            if self.pairs == 1 or d.p < SIGNIFICANT:
+            if not self.random or self.pairs == 1 or d.p < SIGNIFICANT:
                 said.append(self._sentence(name, d))
-        if self.pairs > 1:
+        if self.random and self.pairs > 1:
             unsure = [name for name, d in found if d.p >= SIGNIFICANT]
             if unsure:
                 said.append(f"May be chance (p ≥ {SIGNIFICANT}): {', '.join(unsure)}.")
@@ -143,7 +151,7 @@ class Comparison:
         size = f"{d.relative:+.1%}" if d.relative is not None else "from nothing"
         judged = objective.judge(d.change).capitalize()
         text = f"{judged}: {name} {objective.format(d.before)} → {objective.format(d.after)}"
-        sure = f", p = {d.p:.2g}" if d.pairs > 1 else ""
+        sure = f", p = {d.p:.2g}" if self.random and d.pairs > 1 else ""
         return f"{text} ({size}{sure})."
 
 

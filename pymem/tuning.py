@@ -63,6 +63,8 @@ class Tuning:
         Share of each setting in what makes trials good (PED-ANOVA), largest first; empty where it cannot be told.
     trials : list of Trial
         Number 0 is the scenario as it is.
+    random : bool
+        Whether chance plays a part: the confirming runs of one setting did not all come out the same.
     resumed : int
         Runs that were there before.
     """
@@ -75,6 +77,7 @@ class Tuning:
     confirmed: Difference
     importance: dict[str, float]
     trials: list[Trial]
+    random: bool = True
     resumed: int = 0
 
     @property
@@ -98,11 +101,15 @@ class Tuning:
         if not changed:
             return [f"None of {len(self.trials) - 1} trials was better than the scenario as it is."]
         size = f"{d.relative:+.1%}" if d.relative is not None else "from nothing"
-        interval = f"95 % interval of the change {show(d.low)} to {show(d.high)}, p = {d.p:.2g}"
+        sure = (
+            f"95 % interval of the change {show(d.low)} to {show(d.high)}, p = {d.p:.2g}; {d.pairs} paired runs that the "
+            "search had not seen"
+            if self.random
+            else "exact: other random numbers change nothing here"
+        )
         lines = [
             f"Best of {len(self.trials) - 1} trials: {', '.join(changed)}.",
-            f"{self.objective.name}: {show(d.before)} by default, {show(d.after)} with it ({size}; {interval}; "
-            f"{d.pairs} paired runs that the search had not seen).",
+            f"{self.objective.name}: {show(d.before)} by default, {show(d.after)} with it ({size}; {sure}).",
         ]
         if not self.better:
             lines.append("That may be chance: do not rely on it.")
@@ -115,7 +122,7 @@ class Tuning:
         """As JSON takes it."""
         return {
             "objective": self.objective.name, "maximize": self.maximize, "default": self.default, "best": self.best,
-            "better": self.better, "confirmed": {**vars(self.confirmed), "change": self.confirmed.change},
+            "better": self.better, "random": self.random, "confirmed": {**vars(self.confirmed), "change": self.confirmed.change},
             "importance": self.importance, "trials": [vars(trial) for trial in self.trials],
         }  # fmt: skip
 
@@ -321,7 +328,8 @@ class _Search:
         return Tuning(
             self.objective, self.maximize, self.default, chosen,
             {name: found.setting.unit for name, found in self.ranges.items()}, confirmed,
-            _importance(optuna, study, out), out, self.resumed,
+            _importance(optuna, study, out), out,
+            any(run.outcome != side[0].outcome for side in zip(*pairs, strict=True) for run in side), self.resumed,
         )  # fmt: skip
 
     def _bar(self, trials: int, confirm: int) -> tuple[Any, Any]:

@@ -120,6 +120,17 @@ def test_the_same_twice_is_the_same():
     assert found.words()[-1] == "The outcome is the same in everything that was measured."
 
 
+def test_without_chance_nothing_is_called_significant():
+    """A recorded stream does the same whatever the seed: equal replicates are no evidence, but an exact answer."""
+    pages = np.tile(np.arange(5000, dtype=np.uint32), 2) | np.uint32(1 << 31)
+    tasks = [pymem.Task("app", pymem.workloads.Trace(pages))]
+    found = pymem.compare(scenario(tasks=tasks), scenario(tasks=tasks, memory="64MiB"), replicates=6)
+    assert not found.random
+    assert "All runs of a side came out the same: no chance in it, the differences below are exact." in found.words()
+    assert not any("p = " in line for line in found.words())
+    assert {row["significant"] for row in found.to_dict()["differences"]} == {None}
+
+
 def test_results_are_one_run_each(tmp_path):
     first = pymem.simulate(scenario())
     first.save(tmp_path / "a")

@@ -247,6 +247,14 @@ def test_a_dask_cluster_changes_nothing(swept):
     assert again(swept, dask="local", jobs=2)
 
 
+def test_a_scheduler_at_an_address_changes_nothing(swept):
+    from distributed import LocalCluster
+
+    with LocalCluster(n_workers=1, threads_per_worker=2, dashboard_address=None) as cluster:
+        assert cluster.scheduler_address.startswith("tcp://")
+        assert again(swept, dask=cluster.scheduler_address)
+
+
 def test_what_cannot_be_sent_is_refused():
     base = scenario(oom_policy=lambda facts: 0)
     with pytest.raises(ScenarioError, match="cannot be sent to other processes .*; accepted is the executor 'threads'"):

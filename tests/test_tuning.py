@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 from test_cli import COMMAND, TINY, environment, one_line
 
@@ -96,6 +97,15 @@ def test_a_trial_in_which_more_are_killed_does_not_count():
         run = pymem.simulate(base.with_settings(trial.settings))
         assert (trial.value is None) == bool(run.oom_kills)
     assert found.confirmed.change == 0
+
+
+def test_without_chance_the_answer_is_exact():
+    pages = np.arange(1000, dtype=np.uint32) | np.uint32(1 << 31)
+    base = scenario(tasks=[pymem.Task("app", pymem.workloads.Trace(pages))])
+    found = tune(base, minimize="elapsed", over={"costs.anon_fault": "100:900"}, trials=4, replicates=1, confirm=2)
+    assert not found.random
+    assert "exact: other random numbers change nothing here" in found.words()[1]
+    assert found.confirmed.change == -1000 * (1000 - found.best["costs.anon_fault"])
 
 
 # ---- resuming ---------------------------------------------------------------------------------------------

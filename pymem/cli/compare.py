@@ -70,7 +70,7 @@ def render(found: Comparison) -> list[Any]:
         parts.append(Text(f"{label}, compared with {first}", style="bold"))
         parts += [Text("• ").append(line) for line in found.words(other)]
         parts += [Text(), _table(found, other), Text()]
-    if found.pairs > 1:
+    if found.random and found.pairs > 1:
         parts.append(Text(f"{found.pairs} paired runs of each; {METHOD}; each measure by itself.", style="dim"))
     for side in found.sides:
         ends = {status: side.statuses.count(status) for status in side.statuses if status != "complete"}
@@ -89,7 +89,8 @@ def _table(found: Comparison, other: int) -> Any:
     for name in (found.sides[0].label, found.sides[other].label, "change"):
         table.add_column(Text(name), justify="right")
     table.add_column("less    more", justify="center")
-    if found.pairs > 1:
+    chance = found.random and found.pairs > 1
+    if chance:
         table.add_column("95 % interval of the change", justify="right")
         table.add_column("p", justify="right")
     for name in found.measures:
@@ -98,9 +99,9 @@ def _table(found: Comparison, other: int) -> Any:
             continue
         change = "0" if not d.change else "new" if d.relative is None else f"{d.relative:+.1%}"
         row = [name, objective.format(d.before), objective.format(d.after), change, bar(d.relative)]
-        if d.pairs > 1:
+        if chance:
             row += [f"{objective.format(d.low)} to {objective.format(d.high)}" if d.change else "", f"{d.p:.2g}"]
-        sure = bool(d.change) and d.pairs > 1 and d.p < SIGNIFICANT
+        sure = bool(d.change) and found.pairs > 1 and (not found.random or d.p < SIGNIFICANT)
         colour = {"better": "green", "worse": "red"}.get(objective.judge(d.change)) if sure else None
         table.add_row(*map(Text, row), style=colour)
     return table

@@ -102,8 +102,8 @@ class Tuning:
             return [f"None of {len(self.trials) - 1} trials was better than the scenario as it is."]
         size = f"{d.relative:+.1%}" if d.relative is not None else "from nothing"
         sure = (
-            f"95 % interval of the change {show(d.low)} to {show(d.high)}, p = {d.p:.2g}; {d.pairs} paired runs that the "
-            "search had not seen"
+            f"95 % interval of the change {show(d.low)} to {show(d.high)}, p = {d.p:.2g}; {d.pairs} paired runs that "
+            "the search had not seen"
             if self.random
             else "exact: other random numbers change nothing here"
         )
@@ -122,7 +122,8 @@ class Tuning:
         """As JSON takes it."""
         return {
             "objective": self.objective.name, "maximize": self.maximize, "default": self.default, "best": self.best,
-            "better": self.better, "random": self.random, "confirmed": {**vars(self.confirmed), "change": self.confirmed.change},
+            "better": self.better, "random": self.random,
+            "confirmed": {**vars(self.confirmed), "change": self.confirmed.change},
             "importance": self.importance, "trials": [vars(trial) for trial in self.trials],
         }  # fmt: skip
 

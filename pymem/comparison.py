@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -126,7 +127,7 @@ class Comparison:
         said.append(f"Settings of {label}: {', '.join(texts)}{more}." if texts else f"Settings of {label}: the same.")
         found = [(name, self.difference(name, other)) for name in self.measures]
         found = [(name, d) for name, d in found if d.change]
-        found.sort(key=lambda item: abs(item[1].relative) if item[1].relative is not None else 1e9, reverse=True)
+        found.sort(key=lambda item: _factor(item[1]), reverse=True)
         if not found:
             return [*said, "The outcome is the same in everything that was measured."]
         if self.pairs == 1:
@@ -302,6 +303,13 @@ def _flatten(prefix: str, value: Any, out: dict[str, Any]) -> None:
             _flatten(f"{prefix}[{number}]", inner, out)
     else:
         out[prefix] = value
+
+
+def _factor(d: Difference) -> float:
+    """How many times more or less: half as much weighs as much as twice as much."""
+    if d.before <= 0 or d.after <= 0:
+        return math.inf
+    return max(d.after / d.before, d.before / d.after)
 
 
 def _short(value: Any) -> str:

@@ -150,7 +150,7 @@ def _word(key: str, words: tuple[str, ...]) -> Callable[[Any], str]:
 def settings_of(scenario: Scenario) -> dict[str, Any]:
     """Every setting of a scenario by its one spelling: defaults filled in, sizes in bytes, times in ns.
 
-    ``min_free_kbytes`` is -1 where the kernel chooses it, ``time_limit`` is 0 without one.
+    The names are the same for both kernels. ``min_free_kbytes`` is -1 where the kernel chooses it, ``time_limit`` is 0 without one.
     """
     machine = scenario.machine
     out: dict[str, Any] = {
@@ -165,8 +165,7 @@ def settings_of(scenario: Scenario) -> dict[str, Any]:
         "time_limit": int(scenario.time_limit or 0),
     }
     for name, number in tunables.resolve(scenario.vm, scenario.kernel).items():
-        if tunables.ONLY_IN.get(name, scenario.kernel) == scenario.kernel:
-            out[f"vm.{name}"] = in_words(name, number)
+        out[f"vm.{name}"] = in_words(name, number)
     out |= {f"costs.{name.removeprefix('c_')}": ns for name, ns in scenario.cost_ns().items()}
     return out
 

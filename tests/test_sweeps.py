@@ -185,6 +185,14 @@ def test_settings_that_follow_from_others_are_those_of_the_run():
     assert [(row["vm.dirty_bytes"], row["vm.dirty_ratio"]) for row in rows] == [(0, 20), (1 << 20, 0)]
 
 
+def test_rows_of_both_kernels_have_the_same_columns():
+    found = pymem.sweep(scenario(500), grid={"kernel": ["6.1", "6.12"]})
+    for row in found.rows():
+        assert list(row) == found.columns
+    assert found["kernel"].tolist() == ["6.1", "6.12"]
+    assert found["elapsed"][0] == pymem.simulate(scenario(500, kernel="6.1")).time_ns
+
+
 def test_percentiles_are_over_the_faults_of_all_tasks():
     result = pymem.simulate(scenario())
     faults = objectives.fault_latency(result.tasks.values())

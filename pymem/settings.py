@@ -150,7 +150,8 @@ def _word(key: str, words: tuple[str, ...]) -> Callable[[Any], str]:
 def settings_of(scenario: Scenario) -> dict[str, Any]:
     """Every setting of a scenario by its one spelling: defaults filled in, sizes in bytes, times in ns.
 
-    The names are the same for both kernels. ``min_free_kbytes`` is -1 where the kernel chooses it, ``time_limit`` is 0 without one.
+    The names are the same for both kernels. ``min_free_kbytes`` is -1 where the kernel chooses it, ``time_limit`` is 0
+    without one.
     """
     machine = scenario.machine
     out: dict[str, Any] = {

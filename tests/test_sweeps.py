@@ -2,6 +2,8 @@
 
 import itertools
 import math
+import os
+import signal
 
 import numpy as np
 import pytest
@@ -308,6 +310,26 @@ def test_an_error_of_foreign_code_is_one_line_too():
     assert len(found) == 20
     assert 0 < len(found.failed) < 20
     assert {run.error for run in found.failed} == {"ValueError: out of ink"}
+
+
+class Deadly(pymem.workloads.Uniform):
+    """Ends the process it runs in."""
+
+    def chunks(self, seed):
+        yield from super().chunks(seed)
+        if os.environ.get("DEADLY"):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_the_death_of_a_worker_process_is_said_and_what_has_ended_is_kept(tmp_path, monkeypatch):
+    base = scenario(tasks=[pymem.Task("app", Deadly("1MiB", accesses=10))])
+    how = {"executor": "processes", "jobs": 1, "store": tmp_path}
+    assert len(pymem.sweep(base, replicates=3, **how)) == 3
+    monkeypatch.setenv("DEADLY", "1")
+    with pytest.raises(PymemError, match=r"a worker process has died .* what has ended is kept"):
+        pymem.sweep(base, replicates=5, **how)
+    monkeypatch.delenv("DEADLY")
+    assert pymem.sweep(base, replicates=5, **how).resumed == 3
 
 
 def test_a_panic_is_an_outcome():

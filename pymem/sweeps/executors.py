@@ -233,3 +233,6 @@ def execute(
                         "a worker process has died (killed for want of memory? or a script without "
                         "`if __name__ == '__main__':`); what has ended is kept"
                     ) from None
+                except Exception as error:  # no run raises: it is the cluster that has lost it
+                    reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+                    raise PymemError(f"a run was lost by its executor ({reason}); what has ended is kept") from None

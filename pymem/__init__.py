@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pymem import oom, units, workloads
     from pymem.comparison import compare
     from pymem.errors import (
+        HostError,
         PymemError,
         ScenarioError,
         SimulationError,
@@ -27,22 +28,29 @@ if TYPE_CHECKING:
         UnitError,
         ValidationError,
     )
+    from pymem.hosts import from_host
     from pymem.regions import Anon, File
     from pymem.result import Result
     from pymem.scenario import Scenario, Task, load
     from pymem.simulation import Simulation, simulate
     from pymem.sweeps import open_store, sweep
+    from pymem.teaching import explain, explain_linux
     from pymem.topology import Boot, Disk, Machine, Node, SwapDevice, Zone
     from pymem.tuning import tune
 
 _PLACES = {
     "comparison": "compare",
-    "errors": "PymemError ScenarioError SimulationError StoreError TraceError TunableError UnitError ValidationError",
+    "errors": (
+        "HostError PymemError ScenarioError SimulationError StoreError TraceError TunableError UnitError "
+        "ValidationError"
+    ),
+    "hosts": "from_host",
     "regions": "Anon File",
     "result": "Result",
     "scenario": "Scenario Task load",
     "simulation": "Simulation simulate",
     "sweeps": "open_store sweep",
+    "teaching": "explain explain_linux",
     "topology": "Boot Disk Machine Node SwapDevice Zone",
     "tuning": "tune",
 }
@@ -50,10 +58,10 @@ _PLACE = {name: place for place, names in _PLACES.items() for name in names.spli
 _MODULES = ("oom", "units", "workloads")
 
 __all__ = [
-    "Anon", "Boot", "Disk", "File", "Machine", "Node", "PymemError", "Result", "Scenario", "ScenarioError",
+    "Anon", "Boot", "Disk", "File", "HostError", "Machine", "Node", "PymemError", "Result", "Scenario", "ScenarioError",
     "Simulation", "SimulationError", "StoreError", "SwapDevice", "Task", "TraceError", "TunableError", "UnitError",
-    "ValidationError", "Zone", "__version__", "compare", "load", "oom", "open_store", "simulate", "sweep", "tune",
-    "units", "workloads",
+    "ValidationError", "Zone", "__version__", "compare", "explain", "explain_linux", "from_host", "load", "oom",
+    "open_store", "simulate", "sweep", "tune", "units", "workloads",
 ]  # fmt: skip
 
 

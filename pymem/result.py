@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pymem import procfs
+from pymem import objectives, procfs
 from pymem.errors import PymemError
 
 if TYPE_CHECKING:
@@ -245,8 +245,9 @@ class Result:
             tasks[name] = {**row, "stall_ns": task.stall_ns, "state": task.state, "latency": latency}
         return {
             "name": self.name, "status": self.status, "partial": self.status == "interrupted",
-            "time_ns": self.time_ns, "accesses": self.accesses, "vmstat": self.vmstat, "meminfo": self.meminfo,
-            "zones": self.zones, "nodes": self.nodes, "psi": self.psi, "tasks": tasks,
+            "time_ns": self.time_ns, "accesses": self.accesses, "outcomes": objectives.outcomes(self),
+            "vmstat": self.vmstat, "meminfo": self.meminfo, "zones": self.zones, "nodes": self.nodes, "psi": self.psi,
+            "tasks": tasks,
             "devices": self.devices, "swap": self.swap,
             "oom_kills": [_kill_row(kill) for kill in self.oom_kills], "events_dropped": self.events_dropped,
             "provenance": self.provenance,

@@ -32,7 +32,7 @@ CHECKS = {"boundscheck", "initializedcheck", "nonecheck"}
 # Slow to import or not installed by default: reached only when somebody needs them.
 HEAVY = {
     "dask", "distributed", "hypothesis", "libcachesim", "lz4", "matplotlib", "optuna", "pandas", "plotly",
-    "pyarrow", "pydantic", "pytest", "rich", "typer", "zstandard",
+    "pyarrow", "pydantic", "pytest", "rich", "typer", "xarray", "zstandard",
 }  # fmt: skip
 
 # Translates every module exactly as setup.py does, with all warnings shown.

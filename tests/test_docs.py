@@ -165,6 +165,15 @@ def test_tables_of_the_results_are_complete():
     assert not missing, f"not in docs/results.md: {missing}"
 
 
+def test_every_measure_has_its_row():
+    from pymem.objectives import OBJECTIVES
+
+    text = (ROOT / "docs" / "sweeps.md").read_text(encoding="utf-8")
+    rows = [f"| `{o.name}` | {o.unit} | {'yes' if o.per_task else ''} | {o.meaning} |" for o in OBJECTIVES.values()]
+    missing = [row for row in rows if row not in text]
+    assert not missing, "rows missing in docs/sweeps.md:\n" + "\n".join(missing)
+
+
 # ---- the trace format -------------------------------------------------------------------------------------
 
 

@@ -44,17 +44,18 @@ DOOR_LEVEL = len(MEMCORE_LEVELS) - 2
 # A row imports only from lower rows and from itself.  `pymem/__init__.py` is above all of them.
 PYMEM_ROWS = [
     "errors _version",
-    "units records mempolicy",
+    "units records statistics mempolicy",
     "tunables regions codecs numa",
     "devices content compressed_pool",
     "topology traces compressibility",
     "workloads",
     "oom",
     "scenario",
-    "provenance procfs",
+    "provenance procfs objectives settings sysctl",
     "result",
     "simulation",
-    "reports sweep validation hosts teaching",
+    "reports sweeps validation hosts teaching",
+    "comparison tuning",
     "cli __main__",
 ]
 # Rows that may import memcore, always at its door.

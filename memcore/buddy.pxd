@@ -14,8 +14,8 @@ ctypedef struct per_cpu_pages_t:
     int32_t count
     int32_t cap
     int32_t high                 # 6.12: grows towards high_max
-    int32_t free_factor
-    int32_t alloc_factor
+    int32_t free_count           # 6.12: pages freed in a row; 6.1: how often the batch freed has doubled (free_factor)
+    int32_t alloc_factor         # 6.12: how often the batch fetched has doubled
 
 ctypedef struct zone_t:
     nid_t nid

@@ -16,6 +16,10 @@ from .types cimport MAX_NR_ZONES, MAX_ORDER, NR_ORDERS, int32_t, int64_t, nid_t,
 from .watermark cimport WMARK_HIGH, WMARK_LOW, zone_batchsize
 
 
+cdef enum:
+    PCP_BATCH_SCALE_MAX = 5
+
+
 cdef int zone_init(zone_t *z, nid_t nid, int idx, int zid, int64_t start_pfn, int64_t spanned, int64_t managed,
                    int nr_cpus) except -1:
     """An empty zone: no frame is free until zone_init_free. Raises MemoryError."""
@@ -177,22 +181,24 @@ cdef inline int32_t clamp32(int32_t v, int32_t lo, int32_t hi) noexcept nogil:
     return lo if v < lo else (hi if v > hi else v)
 
 
+cdef inline int32_t nr_pcp_alloc(zone_t *z, per_cpu_pages_t *p) noexcept nogil:
+    """How many pages 6.12 fetches at once: batches double while nothing is freed in between."""
+    cdef int32_t batch = z.pcp_batch << p.alloc_factor, most
+    p.high = clamp32(p.high, z.pcp_high_min, z.pcp_high_max)
+    if z.pcp_high_min != z.pcp_high_max and not z.below_high:
+        p.high = clamp32(p.high + batch, z.pcp_high_min, z.pcp_high_max)
+    most = max(p.high - p.count - z.pcp_batch, z.pcp_batch)
+    if batch <= most and p.alloc_factor < PCP_BATCH_SCALE_MAX:
+        p.alloc_factor += 1
+    return min(batch, most)
+
+
 cdef void pcp_refill(zone_t *z, page_t *frames, int cpu, bint v612) noexcept nogil:
-    """rmqueue_bulk: one batch from the buddy; on 6.12 batches double while a CPU keeps allocating."""
+    """rmqueue_bulk: a batch from the buddy."""
     cdef per_cpu_pages_t *p = &z.pcp[cpu]
-    cdef int32_t n = z.pcp_batch, room
+    cdef int32_t n = nr_pcp_alloc(z, p) if v612 else z.pcp_batch, room
     cdef int order, i
     cdef pfn_t pfn
-    if v612:
-        if z.pcp_high_min != z.pcp_high_max:
-            if not z.below_high and p.high < z.pcp_high_max:
-                p.high = clamp32(p.high + z.pcp_batch, z.pcp_high_min, z.pcp_high_max)
-            room = p.high - p.count - z.pcp_batch
-            if room < z.pcp_batch:
-                room = z.pcp_batch
-            n = clamp32(z.pcp_batch << p.alloc_factor, z.pcp_batch, room)
-            if p.alloc_factor < 5:
-                p.alloc_factor += 1
     room = p.cap - p.count
     if n > room:
         n = room
@@ -231,28 +237,44 @@ cdef void pcp_spill(zone_t *z, page_t *frames, int cpu, int n) noexcept nogil:
         n -= 1
 
 
+cdef inline int32_t nr_pcp_high(zone_t *z, per_cpu_pages_t *p) noexcept nogil:
+    """How long a list may be in 6.12: it shrinks while the zone is short, and grows with runs of frees."""
+    cdef int32_t high = clamp32(p.high, z.pcp_high_min, z.pcp_high_max)
+    cdef int32_t freed = max(p.free_count, z.pcp_batch)
+    p.high = high
+    if z.reclaim_active:
+        p.high = max(high - freed, z.pcp_high_min)
+        return min(4 * z.pcp_batch, p.high)
+    if z.pcp_high_min == z.pcp_high_max:
+        return high
+    if z.below_high:
+        p.high = max(high - freed, z.pcp_high_min)
+        return max(p.count, z.pcp_high_min)
+    if p.count >= high:
+        p.high = clamp32(max(high, p.free_count + z.pcp_batch), z.pcp_high_min, z.pcp_high_max)
+    return high
+
+
 cdef void pcp_free_overflow(zone_t *z, page_t *frames, int cpu, bint v612) noexcept nogil:
-    """After a free: spill when the list is over its mark (nr_pcp_high, nr_pcp_free)."""
+    """After a free: spill when the list is over its mark (free_unref_page_commit)."""
     cdef per_cpu_pages_t *p = &z.pcp[cpu]
     cdef int32_t batch = z.pcp_batch, high, n
     if v612:
         p.alloc_factor >>= 1
-        high = clamp32(p.high, z.pcp_high_min, z.pcp_high_max)
-        if z.reclaim_active:
-            p.high = clamp32(p.high - (batch << p.free_factor), z.pcp_high_min, z.pcp_high_max)
-            high = batch * 4 if batch * 4 < high else high
-        elif z.below_high and p.count >= high:
-            p.high = clamp32(p.count - (batch << p.free_factor), z.pcp_high_min, z.pcp_high_max)
+        if p.free_count < batch << PCP_BATCH_SCALE_MAX:
+            p.free_count += 1
+        high = nr_pcp_high(z, p)
+        n = p.free_count
     else:
         high = z.pcp_high_min
         if z.reclaim_active and batch * 4 < high:
             high = batch * 4
+        n = batch << p.free_count
     if p.count < high and p.count < p.cap - 1:
         return
-    n = batch << p.free_factor
-    if high - batch > n and p.free_factor < 16:
-        p.free_factor += 1
-    n = clamp32(n, batch, high - batch if high - batch > batch else batch)
+    if not v612 and high - batch > n and p.free_count < 16:
+        p.free_count += 1
+    n = clamp32(n, batch, max(high - batch, batch))
     pcp_spill(z, frames, cpu, n)
     if z.below_high and zone_watermark_ok(z, 0, wmark_pages(z, WMARK_HIGH), MAX_NR_ZONES - 1, z.nr_free):
         z.below_high = False

@@ -25,7 +25,7 @@ cdef pfn_t rmqueue_slow(machine_t *m, int zone, int order) noexcept nogil:
         if pcp.count == 0:
             pcp_refill(z, m.frames, m.cpu, not m.v61)
         pfn = pcp_pop(pcp)
-        pcp.free_factor >>= 1
+        pcp.free_count >>= 1
     else:
         pfn = rmqueue_buddy(z, m.frames, order)
     if pfn:

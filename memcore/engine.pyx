@@ -158,6 +158,7 @@ cdef class Engine:
                 zone_init(z, i, j, zid, start, spanned, managed, m.nr_cpus)
                 z.present = zs.get("present", zs["managed"])
                 z.foreign = zs.get("foreign", 0)
+                z.v61 = m.v61
                 if zs.get("watermarks"):
                     z.given = True
                     z.given_wmark = zs["watermarks"]
@@ -176,9 +177,9 @@ cdef class Engine:
             for zs in spec["zones"]:
                 z = &m.zones[n.first_zone + <int> zs["idx"]]
                 end = z.start_pfn + z.spanned
-                if not 0 <= zs["free"] <= z.managed <= z.spanned:
-                    raise ValueError(f"zone {zs['idx']} of node {i}: free {zs['free']}, managed {z.managed}, "
-                                     f"spanned {z.spanned} pages do not fit together")
+                if not 0 <= z.foreign <= zs["free"] <= z.managed <= z.spanned:
+                    raise ValueError(f"zone {zs['idx']} of node {i}: foreign {z.foreign}, free {zs['free']}, managed "
+                                     f"{z.managed}, spanned {z.spanned} pages do not fit together")
                 first = end - <int64_t> zs["free"]
                 listed = min(<int64_t> zs.get("percpu", 0), z.managed - <int64_t> zs["free"], z.pcp_high_max)
                 n.stat[NR_KERNEL_PINNED] += z.managed - <int64_t> zs["free"] - listed
@@ -477,7 +478,7 @@ cdef class Engine:
                 "min": z.wmark[0], "low": z.wmark[1], "high": z.wmark[2], "promo": z.wmark[3],
                 "protection": [z.lowmem_reserve[j] for j in range(MAX_NR_ZONES)],
                 "lru": [z.nr_lru[j] for j in range(5)], "write_pending": z.nr_write_pending,
-                "free_area": [z.free_area[j].nr_free for j in range(11)],
+                "free_area": [z.free_area[j].nr_free + z.foreign_area[j].nr_free for j in range(11)],
                 "pcp": [{"count": z.pcp[c].count, "high": z.pcp[c].high, "batch": z.pcp_batch}
                         for c in range(m.nr_cpus)],
                 "stat": {name: z.stat[j] for j, name in enumerate(ZONE_STAT_NAMES)},

@@ -171,6 +171,13 @@ cdef bint allow_direct_reclaim(machine_t *m, node_t *n) noexcept nogil:
     return reserve == 0 or free > reserve // 2
 
 
+cdef inline void rouse_kswapd(machine_t *m, node_t *n, int order) noexcept nogil:
+    n.kswapd_sleeping = False
+    n.kswapd_woken = True
+    log_event(m, EV_KSWAPD_WAKE, n.nid, order)
+    m.ops.wake(m, m.threads[n.kswapd])
+
+
 cdef void throttle_direct_reclaim(machine_t *m, const zonelist_t *zl) noexcept nogil:
     cdef node_t *n = &m.nodes[m.zones[zl.zones[0]].nid]
     cdef ns_t step = NS_PER_MS
@@ -178,8 +185,14 @@ cdef void throttle_direct_reclaim(machine_t *m, const zonelist_t *zl) noexcept n
         return
     wakeup_kswapd(m, zl.zones[0], 0, zl.highest_zoneidx)
     count(m, PGSCAN_DIRECT_THROTTLE, 1)
-    while not allow_direct_reclaim(m, n) and not m.curr.killed:
+    while not m.curr.killed:
         m.ops.sleep(m, step, STALL_THROTTLE)
+        if allow_direct_reclaim(m, n):
+            break
+        if n.kswapd and n.kswapd_sleeping:
+            # it must not sleep while somebody is throttled, whatever zone it was last woken for
+            n.kswapd_highest_zoneidx = min(n.kswapd_highest_zoneidx, <int> ZONE_NORMAL)
+            rouse_kswapd(m, n, 0)
 
 
 cdef int64_t do_try_to_free_pages(machine_t *m, const zonelist_t *zl, scan_control_t *sc) noexcept nogil:
@@ -338,10 +351,7 @@ cdef void wakeup_kswapd(machine_t *m, int zone, int order, int highest_zoneidx) 
         boosted = boosted or m.zones[n.first_zone + z].boost > 0
     if not boosted and pgdat_balanced(m, n, order, highest_zoneidx):
         return
-    n.kswapd_sleeping = False
-    n.kswapd_woken = True
-    log_event(m, EV_KSWAPD_WAKE, n.nid, order)
-    m.ops.wake(m, m.threads[n.kswapd])
+    rouse_kswapd(m, n, order)
 
 
 cdef bint prepare_kswapd_sleep(machine_t *m, node_t *n, int order, int highest_zoneidx) noexcept nogil:

@@ -85,10 +85,11 @@ class Lab:
     Tasks that have nothing to do sleep, a millisecond at a time.
     """
 
-    def __init__(self, machine, *, kernel="6.12", vm=None, costs=None, policies=(), **tasks):
+    def __init__(self, machine, *, kernel="6.12", vm=None, costs=None, policies=(), affinity=None, **tasks):
+        affinity = affinity or {}
         scenario = Scenario(
             machine=machine, kernel=kernel, vm={**VM, **(vm or {})}, costs=costs or {}, sample_interval=0,
-            tasks=[Task(name, Script(regions, [])) for name, regions in tasks.items()],
+            tasks=[Task(name, Script(regions, []), affinity=affinity.get(name)) for name, regions in tasks.items()],
         )  # fmt: skip
         self.engine, by_thread = build(scenario)
         self.thread = {task.name: number for number, task in by_thread.items()}

@@ -12,15 +12,14 @@ from .machine cimport EV_OOM, EXIT_OOM, log_event, machine_t
 from .node cimport node_t
 from .thread cimport STALL_OOM, thread_t
 from .types cimport MAX_NR_ZONES, PAGEBLOCK_PAGES, ZONE_NORMAL, int64_t, ns_t, pfn_t, uint64_t
-from .vmscan cimport (NODE_RECLAIM_FULL, NODE_RECLAIM_NOSCAN, node_reclaim, try_to_free_pages, wakeup_kswapd,
-                      zone_reclaimable_pages)
+from .vmscan cimport (MAX_RECLAIM_RETRIES, NODE_RECLAIM_FULL, NODE_RECLAIM_NOSCAN, node_reclaim, try_to_free_pages,
+                      wakeup_kswapd, zone_reclaimable_pages)
 from .vmstat cimport (NR_ACTIVE_FILE, NR_DIRTY, NR_INACTIVE_FILE, NR_WRITEBACK, NUMA_FOREIGN, NUMA_HIT,
                       NUMA_INTERLEAVE, NUMA_LOCAL, NUMA_MISS, NUMA_OTHER)
 from .watermark cimport WMARK_HIGH, WMARK_LOW, WMARK_MIN
 from .zonelist cimport zonelist_first_of_node, zonelist_t
 
 cdef enum:
-    MAX_RECLAIM_RETRIES = 16
     NODE_RECLAIM_DISTANCE = 30
     PAGE_ALLOC_COSTLY_ORDER = 3
 

@@ -13,7 +13,7 @@ from .machine cimport EV_TASK_EXIT, EXIT_CHUNK, EXIT_FAULT, EXIT_LIMIT, log_even
 from .mm cimport VM_FILE, find_vma, mm_t, vma_t
 from .mmap cimport do_madvise, exit_mm
 from .numa cimport task_numa_work
-from .pte cimport PTE_NODE_SHIFT, PTE_PRESENT, PTE_SWAP, PTE_YOUNG, pte_node
+from .pte cimport PTE_NODE_SHIFT, PTE_PRESENT, PTE_SWAP, PTE_YOUNG, pte_node, pte_pfn
 from .readahead cimport file_read, file_write
 from .records cimport OP_EXIT, OP_FSYNC, OP_READ, OP_SLEEP, OP_STORE, OP_WRITE, rec_count, rec_op, rec_page
 from .thread cimport LAT_BUCKETS, LAT_SYSCALL, NR_LATENCIES, latency_bucket, thread_t
@@ -23,7 +23,9 @@ from .writeback cimport sync_file
 cdef enum:
     HIT_BATCH = 65536            # hits between two looks at the clock, if nothing happens before
     REPEATS_PER_NS = 4           # repeats of an access to the same page come out of the CPU's caches
-    AHEAD = 24                   # accesses to look ahead after a fault: PTEs of the next ones
+    SINGLES = 8                  # accesses after a fault that are looked at one by one
+    PTE_AHEAD = 40               # accesses whose PTEs are fetched ahead,
+    SLOT_AHEAD = 20              # and whose slots are
 
 
 cdef void note_latency(thread_t *t, int kind, ns_t ns) noexcept nogil:
@@ -71,18 +73,32 @@ cdef bint fault_one(machine_t *m, thread_t *t, mm_t *mm, vpn_t vpn, bint write) 
 cdef inline uint64_t hit_run(const uint32_t *rec, pte_t *ptes, uint64_t i, uint64_t stop) noexcept nogil:
     """Completes accesses from i on until one misses; returns its index, or `stop`.
 
-    Four at a time: what is missing of the four is gathered first, with one branch for all, and the bits are
-    set afterwards in memory, so that repeats among the four lose nothing.
+    Where one missed the next soon will, so the first few go one by one. After that four at a time: what is
+    missing of the four is gathered first, with one branch for all, and the bits are set afterwards in memory,
+    so that repeats among the four lose nothing.
     """
     cdef uint32_t r0, r1, r2, r3
     cdef uint64_t n0, n1, n2, n3
-    while i + 4 <= stop:
+    cdef uint64_t near = i + SINGLES if i + SINGLES < stop else stop
+    while i < near:
+        r0 = rec[i]
+        n0 = 1 + 2 * <uint64_t> (r0 >> 31)       # PTE_PRESENT, and PTE_WRITE for a store;
+        r0 &= 0x7fffffff                         # shifted by two: PTE_YOUNG and PTE_DIRTY
+        if ~ptes[r0] & n0:
+            return i
+        ptes[r0] |= n0 << 2
+        i += 1
+    while i + PTE_AHEAD + 4 <= stop:
+        mm_prefetchw(&ptes[rec[i + PTE_AHEAD] & 0x7fffffff])
+        mm_prefetchw(&ptes[rec[i + PTE_AHEAD + 1] & 0x7fffffff])
+        mm_prefetchw(&ptes[rec[i + PTE_AHEAD + 2] & 0x7fffffff])
+        mm_prefetchw(&ptes[rec[i + PTE_AHEAD + 3] & 0x7fffffff])
         r0 = rec[i]
         r1 = rec[i + 1]
         r2 = rec[i + 2]
         r3 = rec[i + 3]
-        n0 = 1 + 2 * <uint64_t> (r0 >> 31)       # PTE_PRESENT, and PTE_WRITE for a store;
-        n1 = 1 + 2 * <uint64_t> (r1 >> 31)       # shifted by two: PTE_YOUNG and PTE_DIRTY
+        n0 = 1 + 2 * <uint64_t> (r0 >> 31)
+        n1 = 1 + 2 * <uint64_t> (r1 >> 31)
         n2 = 1 + 2 * <uint64_t> (r2 >> 31)
         n3 = 1 + 2 * <uint64_t> (r3 >> 31)
         r0 &= 0x7fffffff
@@ -107,13 +123,31 @@ cdef inline uint64_t hit_run(const uint32_t *rec, pte_t *ptes, uint64_t i, uint6
     return i
 
 
+cdef inline void look_ahead(machine_t *m, const uint32_t *rec, const pte_t *ptes, uint64_t i, uint64_t end,
+                            uint64_t *seen) noexcept nogil:
+    """While the fault of access i is dealt with, fetch what the next ones need: PTEs far ahead, and nearer by,
+    where the PTEs have arrived, the slots of swapped pages. `seen`: how far either has got."""
+    cdef uint64_t k, stop = i + PTE_AHEAD if i + PTE_AHEAD < end else end
+    cdef pte_t e
+    for k in range(seen[0] if seen[0] > i else i + 1, stop):
+        mm_prefetchw(&ptes[rec[k] & 0x7fffffff])
+    seen[0] = stop
+    stop = i + SLOT_AHEAD if i + SLOT_AHEAD < end else end
+    for k in range(seen[1] if seen[1] > i else i + 1, stop):
+        e = ptes[rec[k] & 0x7fffffff]
+        if e & PTE_SWAP:
+            mm_prefetchw(&m.swap.slots[pte_pfn(e)])
+    seen[1] = stop
+
+
 cdef bint run_narrow(machine_t *m, thread_t *t, mm_t *mm) noexcept nogil:
     """uint32 records on a machine with one node. True: the chunk is done."""
     cdef const uint32_t *rec = <const uint32_t *> t.chunk
     cdef ns_t cost = m.nodes[t.nid].access_ns[t.nid]
     cdef uint64_t i = t.pos, stop, start
     cdef uint64_t end = t.chunk_len
-    cdef int k
+    cdef uint64_t[2] seen
+    seen[0] = seen[1] = 0
     while i < end:
         if m.now >= m.deadline:
             m.ops.preempt(m)
@@ -131,10 +165,8 @@ cdef bint run_narrow(machine_t *m, thread_t *t, mm_t *mm) noexcept nogil:
         t.pos = i
         if i == stop:
             continue
-        if mm.pt.ptes[rec[i] & 0x7fffffff] & PTE_SWAP and i + AHEAD < end:
-            # under pressure the next accesses miss too: fetch their PTEs meanwhile
-            for k in range(1, AHEAD):
-                mm_prefetchw(&mm.pt.ptes[rec[i + k] & 0x7fffffff])
+        if mm.pt.ptes[rec[i] & 0x7fffffff] & PTE_SWAP:
+            look_ahead(m, rec, mm.pt.ptes, i, end, seen)
         if not fault_one(m, t, mm, rec[i] & 0x7fffffff, rec[i] >> 31):
             return False
         i += 1

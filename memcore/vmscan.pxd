@@ -13,6 +13,9 @@ cdef int64_t zone_reclaimable_pages(machine_t *m, int zone) noexcept nogil
 cdef int node_reclaim(machine_t *m, int nid, int order) noexcept nogil
 cdef void kswapd_main(machine_t *m, int nid) noexcept nogil
 
+cdef enum:
+    MAX_RECLAIM_RETRIES = 16     # rounds without progress: kswapd gives up, an allocation calls the OOM killer
+
 cdef enum node_reclaim_result:
     NODE_RECLAIM_NOSCAN = -2
     NODE_RECLAIM_FULL = -1

@@ -33,7 +33,6 @@ from .zonelist cimport zonelist_first_of_node, zonelist_t
 from .zshrink cimport shrink_compressed
 
 cdef enum:
-    MAX_RECLAIM_RETRIES = 16
     NODE_RECLAIM_PRIORITY = 4
 
 

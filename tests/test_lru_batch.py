@@ -16,7 +16,7 @@ def left_over(kernel, cpus, reader, cpu):
     )  # fmt: skip
     for page in range(CACHED):
         lab.do("a", op(Op.READ, page))
-    with pytest.raises(AssertionError, match="^oom"):  # all that can be reclaimed has been
+    with pytest.raises(AssertionError, match=r"^oom"):  # all that can be reclaimed has been
         lab.do("b", store(range(2048)))
     return lab.engine.node_stats()["nr_inactive_file"]
 

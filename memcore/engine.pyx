@@ -14,15 +14,15 @@ from .blkdev cimport blkdev_init, blkdev_t
 from .buddy cimport pcp_push, zone_init, zone_init_free, zone_t
 from .content cimport contents_free
 from .filemap cimport filemap_add_mapper, filemap_init, filemap_t
-from .list cimport lru_list_peek, lru_list_t
 from .machine cimport (event_t, global_node_stat, last_cpu, machine_alloc, machine_finish_zones, machine_free,
                        machine_t, machine_verify, wb_t)
 from .mempolicy cimport MPOL_BIND, mempolicy_t
 from .mm cimport mm_add_vma, mm_init, mm_t
 from .node cimport node_build_zonelist, node_t
 from .oom cimport NR_OOM_FACTS, OOM_REAPER_DELAY, mark_oom_victim, oom_facts
-from .page cimport PG_ANON, PG_PCP, page_t
+from .page cimport PG_PCP
 from .page_alloc cimport build_zonelist
+from .pagestate cimport lru_order, page_states
 from .pagetable cimport pagetable_resize
 from .psi cimport psi_update_averages
 from .sample cimport sample_columns, take_sample
@@ -498,15 +498,11 @@ cdef class Engine:
 
     def lru_order(self, int nid, int lru):
         """Pages of one LRU list, head first: (file, page of the file) or (0, page of the task)."""
-        cdef lru_list_t *pages = &self.m.nodes[nid].lruvec.lists[lru]
-        cdef page_t *p
-        cdef uint32_t i
-        out = []
-        for i in range(pages.used):
-            if lru_list_peek(pages, i):              # not a hole
-                p = &self.m.frames[lru_list_peek(pages, i)]
-                out.append((0 if p.flags & PG_ANON else p.owner, p.index))
-        return out[::-1]
+        return lru_order(&self.m, nid, lru)
+
+    def pages(self, int thread):
+        """Where every page of a task is and with which bits: a list of dicts, see pagestate.pyx. Slow."""
+        return page_states(&self.m, thread)
 
     def swap(self):
         """Slots in total, free (as meminfo shows them) and per area; what zram and zswap say of themselves."""

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pymem import oom, units, workloads
     from pymem.errors import (
+        HostError,
         PymemError,
         ScenarioError,
         SimulationError,
@@ -25,27 +26,32 @@ if TYPE_CHECKING:
         UnitError,
         ValidationError,
     )
+    from pymem.hosts import from_host
     from pymem.regions import Anon, File
     from pymem.result import Result
     from pymem.scenario import Scenario, Task, load
     from pymem.simulation import Simulation, simulate
+    from pymem.teaching import explain, explain_linux
     from pymem.topology import Boot, Disk, Machine, Node, SwapDevice, Zone
 
 _PLACES = {
-    "errors": "PymemError ScenarioError SimulationError TraceError TunableError UnitError ValidationError",
+    "errors": "HostError PymemError ScenarioError SimulationError TraceError TunableError UnitError ValidationError",
+    "hosts": "from_host",
     "regions": "Anon File",
     "result": "Result",
     "scenario": "Scenario Task load",
     "simulation": "Simulation simulate",
+    "teaching": "explain explain_linux",
     "topology": "Boot Disk Machine Node SwapDevice Zone",
 }
 _PLACE = {name: place for place, names in _PLACES.items() for name in names.split()}
 _MODULES = ("oom", "units", "workloads")
 
 __all__ = [
-    "Anon", "Boot", "Disk", "File", "Machine", "Node", "PymemError", "Result", "Scenario", "ScenarioError",
+    "Anon", "Boot", "Disk", "File", "HostError", "Machine", "Node", "PymemError", "Result", "Scenario", "ScenarioError",
     "Simulation", "SimulationError", "SwapDevice", "Task", "TraceError", "TunableError", "UnitError",
-    "ValidationError", "Zone", "__version__", "load", "oom", "simulate", "units", "workloads",
+    "ValidationError", "Zone", "__version__", "explain", "explain_linux", "from_host", "load", "oom", "simulate",
+    "units", "workloads",
 ]  # fmt: skip
 
 

@@ -113,10 +113,10 @@ def zoneinfo_text(zones: Sequence[Mapping[str, Any]]) -> str:
     for z in zones:
         lines.append(f"Node {z['node']}, zone {ZONE_NAMES[z['idx']]:>8}")
         lines.append(f"  pages free     {z['free']}")
-        lines += [
-            f"        {name:<8} {z[name]}"
-            for name in ("boost", "min", "low", "high", "promo", "spanned", "present", "managed")
-        ]
+        lines.append(f"        boost    {z['boost']}")
+        # The kernel prints its watermarks as they count at the moment, with the boost.
+        lines += [f"        {name:<8} {z[name] + z['boost']}" for name in ("min", "low", "high", "promo")]
+        lines += [f"        {name:<8} {z[name]}" for name in ("spanned", "present", "managed")]
         lines.append("        cma      0")
         lines.append(f"        protection: ({', '.join(map(str, z['protection']))})")
         lines.append(f"      nr_free_pages {z['free']}")

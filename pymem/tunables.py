@@ -204,6 +204,14 @@ _NOT_SIMULATED = set(
 )
 
 
+def kernel_of(release: str) -> str:
+    """The simulated kernel nearest to a release such as ``"6.1.0-18-amd64"``; ValueError if it is no version."""
+    version = re.search(r"(\d+)\.(\d+)", release)
+    if version is None:
+        raise ValueError(f"{release!r} has no version")
+    return "6.1" if (int(version[1]), int(version[2])) < (6, 8) else "6.12"
+
+
 def canonical(name: str) -> str:
     """The name in `TUNABLES` that a name as people write it stands for.
 

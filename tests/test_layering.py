@@ -35,7 +35,7 @@ MEMCORE_LEVELS = [
     "mmap",  # 16
     "task oom",  # 17
     "sched",  # 18
-    "assemble",  # 19
+    "assemble pagestate",  # 19
     "engine observe compressed_pool _testing",  # 20
 ]
 # The only levels where Python objects, memoryviews and exceptions meet the engine: the last, and parts of it.
@@ -54,7 +54,7 @@ PYMEM_ROWS = [
     "provenance procfs",
     "result",
     "simulation",
-    "reports sweep validation",
+    "reports sweep validation hosts teaching",
     "cli __main__",
 ]
 # Rows that may import memcore, always at its door.

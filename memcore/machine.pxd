@@ -67,9 +67,8 @@ ctypedef struct slab_cache_t:
     int64_t nr_blocks
     int64_t cap_blocks
 
-cdef enum:                       # PAGEVEC_SIZE: pages that reach their LRU list together
-    LRU_BATCH_61 = 15
-    LRU_BATCH = 31
+cdef enum:
+    LRU_BATCH = 31               # PAGEVEC_SIZE: most pages that reach their LRU list together
 
 ctypedef struct cpu_t:
     int32_t id
@@ -272,7 +271,7 @@ cdef inline void folio_add_lru(machine_t *m, pfn_t pfn) noexcept nogil:
     m.frames[pfn].flags |= PG_LRU_BATCH
     c.lru_batch[c.nr_lru_batch] = pfn
     c.nr_lru_batch += 1
-    if c.nr_lru_batch == (LRU_BATCH_61 if m.v61 else LRU_BATCH):
+    if c.nr_lru_batch >= m.p.lru_batch:
         lru_add_drain(m)
 
 

@@ -7,3 +7,4 @@ cdef enum:
 
 cdef bint pgdat_balanced(machine_t *m, node_t *n, int order, int highest_zoneidx) noexcept nogil
 cdef void wakeup_kswapd(machine_t *m, int zone, int order, int highest_zoneidx) noexcept nogil
+cdef void rouse_kswapd(machine_t *m, node_t *n, int order) noexcept nogil

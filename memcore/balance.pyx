@@ -23,6 +23,13 @@ cdef bint pgdat_balanced(machine_t *m, node_t *n, int order, int highest_zoneidx
     return not any_managed
 
 
+cdef void rouse_kswapd(machine_t *m, node_t *n, int order) noexcept nogil:
+    n.kswapd_sleeping = False
+    n.kswapd_woken = True
+    log_event(m, EV_KSWAPD_WAKE, n.nid, order)
+    m.ops.wake(m, m.threads[n.kswapd])
+
+
 cdef void wakeup_kswapd(machine_t *m, int zone, int order, int highest_zoneidx) noexcept nogil:
     cdef node_t *n = &m.nodes[m.zones[zone].nid]
     cdef int z
@@ -41,7 +48,4 @@ cdef void wakeup_kswapd(machine_t *m, int zone, int order, int highest_zoneidx) 
         boosted = boosted or m.zones[n.first_zone + z].boost > 0
     if not boosted and pgdat_balanced(m, n, order, highest_zoneidx):
         return
-    n.kswapd_sleeping = False
-    n.kswapd_woken = True
-    log_event(m, EV_KSWAPD_WAKE, n.nid, order)
-    m.ops.wake(m, m.threads[n.kswapd])
+    rouse_kswapd(m, n, order)

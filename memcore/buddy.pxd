@@ -14,8 +14,8 @@ ctypedef struct per_cpu_pages_t:
     int32_t count
     int32_t cap
     int32_t high                 # 6.12: grows towards high_max
-    int32_t free_factor
-    int32_t alloc_factor
+    int32_t free_count           # 6.12: pages freed in a row; 6.1: how often the batch freed has doubled (free_factor)
+    int32_t alloc_factor         # 6.12: how often the batch fetched has doubled
 
 ctypedef struct zone_t:
     nid_t nid
@@ -28,7 +28,10 @@ ctypedef struct zone_t:
     int64_t virgin               # first pfn of the never-used tail of order-10 blocks; see zone_init_free
     int64_t virgin_end
     int64_t nr_free              # NR_FREE_PAGES: without the per-CPU lists
-    int64_t foreign              # of those, in page blocks of unmovable memory: the last to be taken
+    int64_t foreign              # frames in page blocks of unmovable memory that programs get when no others are left
+    bint v61                     # kernel 6.1: a fallback takes all of them
+    int64_t foreign_start        # the first of them
+    int64_t fallbacks            # times one of them was given since the watermarks were last raised for it
     int64_t boost
     int64_t wmark[NR_WMARK]
     int64_t lowmem_reserve[MAX_NR_ZONES]
@@ -39,6 +42,7 @@ ctypedef struct zone_t:
     int64_t nr_lru[5]
     int64_t nr_write_pending
     free_area_t free_area[NR_ORDERS]
+    free_area_t foreign_area[NR_ORDERS]
     per_cpu_pages_t *pcp         # one per CPU
     int32_t nr_cpus
     int32_t pcp_batch
@@ -76,7 +80,7 @@ cdef inline bint zone_watermark_ok(const zone_t *z, int order, int64_t mark, int
     if order == 0:
         return True
     for o in range(order, NR_ORDERS):
-        if z.free_area[o].nr_free:
+        if z.free_area[o].nr_free or z.foreign_area[o].nr_free:
             return True
     return False
 

@@ -2,7 +2,12 @@
 
 Free blocks of 2^order frames hang in one list per order; a block is split on allocation and merged with
 its buddy (pfn ^ 2^order) on free. Order-0 requests go through a per-CPU stack that is refilled and
-spilled in batches. Migrate types are not modelled: every page counts as movable.
+spilled in batches.
+
+Of migrate types there are two: what programs get is movable, and the frames from `foreign_start` on lie in page
+blocks of unmovable or reclaimable memory. Their free blocks have lists of their own, which are used when there is no
+movable page left. 6.1 then makes all of them movable at once (move_freepages_block in steal_suitable_fallback); 6.12
+takes page by page, the smallest block first, and what is freed returns there.
 
 A zone begins as a run of order-10 blocks that nobody has touched. They are not linked but remembered as a
 range (`virgin`), so a machine of 1 TiB is created without touching its frames.
@@ -12,8 +17,12 @@ from libc.stdlib cimport calloc, free
 
 from .debug cimport MM_BUG_ON
 from .page cimport PG_BUDDY, PG_PCP, page_t
-from .types cimport MAX_NR_ZONES, MAX_ORDER, NR_ORDERS, int32_t, int64_t, nid_t, pfn_t, uint8_t
+from .types cimport MAX_NR_ZONES, MAX_ORDER, NR_ORDERS, PAGEBLOCK_PAGES, int32_t, int64_t, nid_t, pfn_t, uint8_t
 from .watermark cimport WMARK_HIGH, WMARK_LOW, zone_batchsize
+
+
+cdef enum:
+    PCP_BATCH_SCALE_MAX = 5
 
 
 cdef int zone_init(zone_t *z, nid_t nid, int idx, int zid, int64_t start_pfn, int64_t spanned, int64_t managed,
@@ -70,8 +79,12 @@ cdef void zone_free(zone_t *z) noexcept nogil:
     z.pcp = NULL
 
 
+cdef inline free_area_t *area_of(zone_t *z, pfn_t pfn, int order) noexcept nogil:
+    return &z.foreign_area[order] if pfn >= z.foreign_start else &z.free_area[order]
+
+
 cdef inline void area_add(zone_t *z, page_t *frames, pfn_t pfn, int order) noexcept nogil:
-    cdef free_area_t *a = &z.free_area[order]
+    cdef free_area_t *a = area_of(z, pfn, order)
     cdef page_t *p = &frames[pfn]
     p.flags = PG_BUDDY
     p.order = <uint8_t> order
@@ -85,7 +98,7 @@ cdef inline void area_add(zone_t *z, page_t *frames, pfn_t pfn, int order) noexc
 
 
 cdef inline void area_del(zone_t *z, page_t *frames, pfn_t pfn, int order) noexcept nogil:
-    cdef free_area_t *a = &z.free_area[order]
+    cdef free_area_t *a = area_of(z, pfn, order)
     cdef page_t *p = &frames[pfn]
     MM_BUG_ON(not (p.flags & PG_BUDDY))
     if p.lru:
@@ -98,36 +111,42 @@ cdef inline void area_del(zone_t *z, page_t *frames, pfn_t pfn, int order) noexc
     a.nr_free -= 1
 
 
-cdef void zone_init_free(zone_t *z, page_t *frames, int64_t first, int64_t end) noexcept nogil:
-    """Makes the frames [first, end) of the zone free: aligned order-10 blocks stay a virgin range."""
-    cdef int64_t pfn = first
-    cdef int64_t block = 1 << MAX_ORDER
-    cdef int64_t lo = (first + block - 1) // block * block
-    cdef int64_t hi = end // block * block
+cdef void free_range(zone_t *z, page_t *frames, int64_t pfn, int64_t end) noexcept nogil:
+    # makes [pfn, end) free, in blocks as large as their alignment allows
     cdef int order
-    if hi > lo:
-        z.virgin = lo
-        z.virgin_end = hi
-        z.free_area[MAX_ORDER].nr_free += (hi - lo) // block
-        z.nr_free += hi - lo
-    else:
-        lo = hi = end
     while pfn < end:
-        if pfn == lo:
-            pfn = hi
-            continue
         order = 0
         while order < MAX_ORDER and not pfn & ((1 << (order + 1)) - 1):
             order += 1
-        while pfn + (1 << order) > (lo if pfn < lo else end):
+        while pfn + (1 << order) > end:
             order -= 1
         area_add(z, frames, <pfn_t> pfn, order)
         z.nr_free += 1 << order
         pfn += 1 << order
 
 
+cdef void zone_init_free(zone_t *z, page_t *frames, int64_t first, int64_t end) noexcept nogil:
+    """Makes the frames [first, end) of the zone free: aligned order-10 blocks stay a virgin range, the last `foreign`
+    ones are not for programs."""
+    cdef int64_t movable_end = end - z.foreign
+    cdef int64_t block = 1 << MAX_ORDER
+    cdef int64_t lo = (first + block - 1) // block * block
+    cdef int64_t hi = movable_end // block * block
+    z.foreign_start = movable_end
+    if hi > lo:
+        z.virgin = lo
+        z.virgin_end = hi
+        z.free_area[MAX_ORDER].nr_free += (hi - lo) // block
+        z.nr_free += hi - lo
+        free_range(z, frames, first, lo)
+        free_range(z, frames, hi, movable_end)
+    else:
+        free_range(z, frames, first, movable_end)
+    free_range(z, frames, movable_end, end)
+
+
 cdef inline pfn_t take_block(zone_t *z, page_t *frames, int order) noexcept nogil:
-    # a block of exactly `order`, unlinked; the caller knows there is one
+    # a movable block of exactly `order`, unlinked; the caller knows there is one
     cdef pfn_t pfn = z.free_area[order].head
     if pfn:
         area_del(z, frames, pfn, order)
@@ -138,15 +157,55 @@ cdef inline pfn_t take_block(zone_t *z, page_t *frames, int order) noexcept nogi
     return pfn
 
 
+cdef inline int smallest(const free_area_t *areas, int order) noexcept nogil:
+    # the order of the smallest block that holds one of `order`; above MAX_ORDER if there is none
+    while order <= MAX_ORDER and areas[order].nr_free == 0:
+        order += 1
+    return order
+
+
+cdef void claim_foreign(zone_t *z, page_t *frames) noexcept nogil:
+    # The free foreign blocks become movable for good, page block by page block, each a fallback. A page block that is
+    # still foreign has less than half of it free.
+    cdef pfn_t rest = 0, pfn
+    cdef int64_t before = z.nr_free
+    cdef int order
+    for order in range(NR_ORDERS):
+        while z.foreign_area[order].head:
+            pfn = z.foreign_area[order].head
+            area_del(z, frames, pfn, order)
+            z.nr_free -= 1 << order
+            frames[pfn].swap = rest
+            rest = pfn
+    z.fallbacks += (before - z.nr_free + PAGEBLOCK_PAGES // 2 - 1) // (PAGEBLOCK_PAGES // 2)
+    z.foreign_start = z.start_pfn + z.spanned
+    while rest:
+        pfn = rest
+        rest = frames[pfn].swap
+        free_one_page(z, frames, pfn, frames[pfn].order)
+
+
 cdef pfn_t rmqueue_buddy(zone_t *z, page_t *frames, int order) noexcept nogil:
     """Smallest sufficient block, split down; its first frame, or 0."""
-    cdef int o = order
+    cdef int o = smallest(z.free_area, order)
     cdef pfn_t pfn
-    while o <= MAX_ORDER and z.free_area[o].nr_free == 0:
-        o += 1
+    if o > MAX_ORDER and smallest(z.foreign_area, order) <= MAX_ORDER:
+        if z.v61:
+            claim_foreign(z, frames)
+            o = smallest(z.free_area, order)
+        else:
+            z.fallbacks += 1
+            o = smallest(z.foreign_area, order)
+            pfn = z.foreign_area[o].head
+            area_del(z, frames, pfn, o)
+            return split_block(z, frames, pfn, o, order)
     if o > MAX_ORDER:
         return 0
-    pfn = take_block(z, frames, o)
+    return split_block(z, frames, take_block(z, frames, o), o, order)
+
+
+cdef pfn_t split_block(zone_t *z, page_t *frames, pfn_t pfn, int o, int order) noexcept nogil:
+    # the first 2^order frames of an unlinked block of order `o`, the rest going back
     while o > order:
         o -= 1
         area_add(z, frames, pfn + (<pfn_t> 1 << o), o)
@@ -164,7 +223,7 @@ cdef void free_one_page(zone_t *z, page_t *frames, pfn_t pfn, int order) noexcep
         buddy = pfn ^ (<pfn_t> 1 << order)
         if (buddy < z.start_pfn or buddy + (1 << order) > z.start_pfn + z.spanned
                 or not frames[buddy].flags & PG_BUDDY or frames[buddy].order != order
-                or frames[buddy].zone != z.id):
+                or frames[buddy].zone != z.id or (buddy >= z.foreign_start) != (pfn >= z.foreign_start)):
             break
         area_del(z, frames, buddy, order)
         frames[pfn].flags = 0
@@ -177,30 +236,32 @@ cdef inline int32_t clamp32(int32_t v, int32_t lo, int32_t hi) noexcept nogil:
     return lo if v < lo else (hi if v > hi else v)
 
 
+cdef inline int32_t nr_pcp_alloc(zone_t *z, per_cpu_pages_t *p) noexcept nogil:
+    """How many pages 6.12 fetches at once: batches double while nothing is freed in between."""
+    cdef int32_t batch = z.pcp_batch << p.alloc_factor, most
+    p.high = clamp32(p.high, z.pcp_high_min, z.pcp_high_max)
+    if z.pcp_high_min != z.pcp_high_max and not z.below_high:
+        p.high = clamp32(p.high + batch, z.pcp_high_min, z.pcp_high_max)
+    most = max(p.high - p.count - z.pcp_batch, z.pcp_batch)
+    if batch <= most and p.alloc_factor < PCP_BATCH_SCALE_MAX:
+        p.alloc_factor += 1
+    return min(batch, most)
+
+
 cdef void pcp_refill(zone_t *z, page_t *frames, int cpu, bint v612) noexcept nogil:
-    """rmqueue_bulk: one batch from the buddy; on 6.12 batches double while a CPU keeps allocating."""
+    """rmqueue_bulk: a batch from the buddy."""
     cdef per_cpu_pages_t *p = &z.pcp[cpu]
-    cdef int32_t n = z.pcp_batch, room
+    cdef int32_t n = nr_pcp_alloc(z, p) if v612 else z.pcp_batch, room
     cdef int order, i
     cdef pfn_t pfn
-    if v612:
-        if z.pcp_high_min != z.pcp_high_max:
-            if not z.below_high and p.high < z.pcp_high_max:
-                p.high = clamp32(p.high + z.pcp_batch, z.pcp_high_min, z.pcp_high_max)
-            room = p.high - p.count - z.pcp_batch
-            if room < z.pcp_batch:
-                room = z.pcp_batch
-            n = clamp32(z.pcp_batch << p.alloc_factor, z.pcp_batch, room)
-            if p.alloc_factor < 5:
-                p.alloc_factor += 1
     room = p.cap - p.count
     if n > room:
         n = room
     while n > 0:
         # page by page the kernel would split this block from its start: take it whole
-        order = 0
-        while order < MAX_ORDER and z.free_area[order].nr_free == 0:
-            order += 1
+        order = smallest(z.free_area, 0)
+        if order > MAX_ORDER:
+            order = 0            # from foreign blocks, each page a fallback of its own
         while 1 << order > n:
             order -= 1
         pfn = rmqueue_buddy(z, frames, order)
@@ -231,28 +292,44 @@ cdef void pcp_spill(zone_t *z, page_t *frames, int cpu, int n) noexcept nogil:
         n -= 1
 
 
+cdef inline int32_t nr_pcp_high(zone_t *z, per_cpu_pages_t *p) noexcept nogil:
+    """How long a list may be in 6.12: it shrinks while the zone is short, and grows with runs of frees."""
+    cdef int32_t high = clamp32(p.high, z.pcp_high_min, z.pcp_high_max)
+    cdef int32_t freed = max(p.free_count, z.pcp_batch)
+    p.high = high
+    if z.reclaim_active:
+        p.high = max(high - freed, z.pcp_high_min)
+        return min(4 * z.pcp_batch, p.high)
+    if z.pcp_high_min == z.pcp_high_max:
+        return high
+    if z.below_high:
+        p.high = max(high - freed, z.pcp_high_min)
+        return max(p.count, z.pcp_high_min)
+    if p.count >= high:
+        p.high = clamp32(max(high, p.free_count + z.pcp_batch), z.pcp_high_min, z.pcp_high_max)
+    return high
+
+
 cdef void pcp_free_overflow(zone_t *z, page_t *frames, int cpu, bint v612) noexcept nogil:
-    """After a free: spill when the list is over its mark (nr_pcp_high, nr_pcp_free)."""
+    """After a free: spill when the list is over its mark (free_unref_page_commit)."""
     cdef per_cpu_pages_t *p = &z.pcp[cpu]
     cdef int32_t batch = z.pcp_batch, high, n
     if v612:
         p.alloc_factor >>= 1
-        high = clamp32(p.high, z.pcp_high_min, z.pcp_high_max)
-        if z.reclaim_active:
-            p.high = clamp32(p.high - (batch << p.free_factor), z.pcp_high_min, z.pcp_high_max)
-            high = batch * 4 if batch * 4 < high else high
-        elif z.below_high and p.count >= high:
-            p.high = clamp32(p.count - (batch << p.free_factor), z.pcp_high_min, z.pcp_high_max)
+        if p.free_count < batch << PCP_BATCH_SCALE_MAX:
+            p.free_count += 1
+        high = nr_pcp_high(z, p)
+        n = p.free_count
     else:
         high = z.pcp_high_min
         if z.reclaim_active and batch * 4 < high:
             high = batch * 4
+        n = batch << p.free_count
     if p.count < high and p.count < p.cap - 1:
         return
-    n = batch << p.free_factor
-    if high - batch > n and p.free_factor < 16:
-        p.free_factor += 1
-    n = clamp32(n, batch, high - batch if high - batch > batch else batch)
+    if not v612 and high - batch > n and p.free_count < 16:
+        p.free_count += 1
+    n = clamp32(n, batch, max(high - batch, batch))
     pcp_spill(z, frames, cpu, n)
     if z.below_high and zone_watermark_ok(z, 0, wmark_pages(z, WMARK_HIGH), MAX_NR_ZONES - 1, z.nr_free):
         z.below_high = False
@@ -264,33 +341,39 @@ cdef void drain_zone_pages(zone_t *z, page_t *frames) noexcept nogil:
         pcp_spill(z, frames, c, z.pcp[c].count)
 
 
+cdef int64_t verify_area(zone_t *z, page_t *frames, int order, bint foreign) except -1:
+    # the blocks of one free list
+    cdef free_area_t *a = &z.foreign_area[order] if foreign else &z.free_area[order]
+    cdef int64_t n = 0
+    cdef pfn_t pfn = a.head, prev = 0, buddy
+    while pfn:
+        if not frames[pfn].flags & PG_BUDDY or frames[pfn].order != order or frames[pfn].lru != prev:
+            raise AssertionError(f"free list {order} of zone {z.id} is broken at frame {pfn}")
+        if pfn & ((1 << order) - 1):
+            raise AssertionError(f"free block {pfn} of order {order} is not aligned")
+        if (pfn >= z.foreign_start) != foreign:
+            raise AssertionError(f"free block {pfn} is in the list of another mobility")
+        buddy = pfn ^ (<pfn_t> 1 << order)
+        if (order < MAX_ORDER and buddy >= z.start_pfn and buddy < z.start_pfn + z.spanned
+                and frames[buddy].flags & PG_BUDDY and frames[buddy].order == order
+                and frames[buddy].zone == z.id and (buddy >= z.foreign_start) == foreign):
+            raise AssertionError(f"buddies {pfn} and {buddy} of order {order} are both free")
+        n += 1
+        prev = pfn
+        pfn = frames[pfn].swap
+    if order == MAX_ORDER and not foreign:
+        n += (z.virgin_end - z.virgin) >> MAX_ORDER
+    if n != <int64_t> a.nr_free:
+        raise AssertionError(f"zone {z.id} order {order}: {n} blocks, counted {a.nr_free}")
+    return n
+
+
 cdef int zone_verify(zone_t *z, page_t *frames) except -1:
-    """Walks every free list: counts, links, alignment, and no two buddies free side by side."""
-    cdef int64_t total = 0, n
+    """Walks every free list: counts, links, alignment, mobility, and no two buddies free side by side."""
+    cdef int64_t total = 0
     cdef int order
-    cdef pfn_t pfn, prev, buddy
     for order in range(NR_ORDERS):
-        n = 0
-        prev = 0
-        pfn = z.free_area[order].head
-        while pfn:
-            if not frames[pfn].flags & PG_BUDDY or frames[pfn].order != order or frames[pfn].lru != prev:
-                raise AssertionError(f"free list {order} of zone {z.id} is broken at frame {pfn}")
-            if pfn & ((1 << order) - 1):
-                raise AssertionError(f"free block {pfn} of order {order} is not aligned")
-            buddy = pfn ^ (<pfn_t> 1 << order)
-            if (order < MAX_ORDER and buddy >= z.start_pfn and buddy < z.start_pfn + z.spanned
-                    and frames[buddy].flags & PG_BUDDY and frames[buddy].order == order
-                    and frames[buddy].zone == z.id):
-                raise AssertionError(f"buddies {pfn} and {buddy} of order {order} are both free")
-            n += 1
-            prev = pfn
-            pfn = frames[pfn].swap
-        if order == MAX_ORDER:
-            n += (z.virgin_end - z.virgin) >> MAX_ORDER
-        if n != <int64_t> z.free_area[order].nr_free:
-            raise AssertionError(f"zone {z.id} order {order}: {n} blocks, counted {z.free_area[order].nr_free}")
-        total += n << order
+        total += (verify_area(z, frames, order, False) + verify_area(z, frames, order, True)) << order
     if total != z.nr_free:
         raise AssertionError(f"zone {z.id}: {total} pages free, counted {z.nr_free}")
     return 0

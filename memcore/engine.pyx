@@ -379,7 +379,7 @@ cdef class Engine:
                 "min": z.wmark[0], "low": z.wmark[1], "high": z.wmark[2], "promo": z.wmark[3],
                 "protection": [z.lowmem_reserve[j] for j in range(MAX_NR_ZONES)],
                 "lru": [z.nr_lru[j] for j in range(5)], "write_pending": z.nr_write_pending,
-                "free_area": [z.free_area[j].nr_free for j in range(11)],
+                "free_area": [z.free_area[j].nr_free + z.foreign_area[j].nr_free for j in range(11)],
                 "pcp": [{"count": z.pcp[c].count, "high": z.pcp[c].high, "batch": z.pcp_batch}
                         for c in range(m.nr_cpus)],
                 "stat": {name: z.stat[j] for j, name in enumerate(ZONE_STAT_NAMES)},

@@ -7,7 +7,7 @@
 """
 from .filemap cimport filemap_lookup, filemap_t
 from .frames cimport free_frame
-from .machine cimport count, lru_add, machine_t, mm_charge
+from .machine cimport count, folio_add_lru, lru_add_drain, machine_t, mm_charge
 from .mm cimport VM_FILE, VM_LOCKED, VM_SHARED, VM_WRITE, find_vma, mm_t, vma_t
 from .numa cimport numa_hint_fault
 from .page cimport (PG_ANON, PG_EXCLUSIVE, PG_KERNEL, PG_LOCKED, PG_MLOCKED, PG_READAHEAD, PG_SWAPBACKED,
@@ -76,7 +76,7 @@ cdef inline void lru_add_new(machine_t *m, vma_t *vma, pfn_t pfn) noexcept nogil
         p.mlock_count = 1
         m.nodes[m.zones[p.zone].nid].stat[NR_MLOCK] += 1
         count(m, UNEVICTABLE_PGS_CULLED, 1)
-    lru_add(m, pfn)
+    folio_add_lru(m, pfn)
 
 
 cdef int anon_page(machine_t *m, thread_t *t, mm_t *mm, vma_t *vma, vpn_t vpn, pfn_t *out) noexcept nogil:
@@ -235,6 +235,7 @@ cdef pfn_t swapin_readahead(machine_t *m, mm_t *mm, vma_t *vma, vpn_t vpn, swp_t
             vma_readahead(m, mm, vma, vpn, win, prev)
         else:
             cluster_readahead(m, mm, vma, vpn, slot, win)
+        lru_add_drain(m)
         m.frames[pfn].pins -= 1
     return pfn
 
@@ -315,6 +316,8 @@ cdef int do_swap_page(machine_t *m, thread_t *t, mm_t *mm, vma_t *vma, vpn_t vpn
             count(m, PGFAULT, 1)
         if mm.pt.ptes[vpn] != pte or not p.flags & PG_SWAPCACHE or p.swap != slot:
             return MM_EAGAIN
+    if write:
+        lru_add_drain(m)  # the batch's reference must not hide that the page is ours alone
     # this PTE gives up its reference on the slot; the page may give up the slot itself
     exclusive = s.count == 1 and (s.flags & SWP_EXCLUSIVE or p.flags & PG_EXCLUSIVE or p.mapcount == 0)
     s.count -= 1

@@ -25,7 +25,7 @@ cdef inline pfn_t rmqueue(machine_t *m, int zone, int order) noexcept nogil:
     if order or pcp.count == 0:
         return rmqueue_slow(m, zone, order)
     pfn = pcp_pop(pcp)
-    pcp.free_factor >>= 1
+    pcp.free_count >>= 1
     m.frames[pfn].flags = 0
     count(m, PGALLOC_DMA + z.idx, 1)
     return pfn

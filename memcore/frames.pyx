@@ -25,7 +25,7 @@ cdef pfn_t rmqueue_slow(machine_t *m, int zone, int order) noexcept nogil:
         if pcp.count == 0:
             pcp_refill(z, m.frames, m.cpu, not m.v61)
         pfn = pcp_pop(pcp)
-        pcp.free_factor >>= 1
+        pcp.free_count >>= 1
     else:
         pfn = rmqueue_buddy(z, m.frames, order)
     if pfn:
@@ -55,11 +55,16 @@ cdef void free_frame(machine_t *m, pfn_t pfn) noexcept nogil:
     cdef page_t *p = &m.frames[pfn]
     cdef zone_t *z = &m.zones[p.zone]
     MM_BUG_ON(p.flags & (PG_BUDDY | PG_PCP | PG_LRU) != 0 or p.mapcount != 0)
-    p.flags = PG_PCP
     p.owner = 0
     p.pins = 0
-    pcp_push(&z.pcp[m.cpu], pfn)
     count(m, PGFREE, 1)
+    if pfn >= z.foreign_start:
+        # the kernel keeps it in a list that programs get nothing from
+        p.flags = 0
+        free_one_page(z, m.frames, pfn, 0)
+        return
+    p.flags = PG_PCP
+    pcp_push(&z.pcp[m.cpu], pfn)
     pcp_free_overflow(z, m.frames, m.cpu, not m.v61)
 
 

@@ -10,7 +10,7 @@ from .lruvec cimport LRUVEC_ACTIVATE_ANON, LRUVEC_ACTIVATE_FILE, lruvec_t, page_
 from .mempolicy cimport mempolicy_t
 from .mm cimport mm_t
 from .node cimport node_t
-from .page cimport PG_LRU, page_t
+from .page cimport PG_LRU, PG_LRU_BATCH, page_t
 from .params cimport params_t
 from .psi cimport psi_t
 from .swapfile cimport swap_info_t
@@ -67,6 +67,9 @@ ctypedef struct slab_cache_t:
     int64_t nr_blocks
     int64_t cap_blocks
 
+cdef enum:
+    LRU_BATCH = 31               # PAGEVEC_SIZE: most pages that reach their LRU list together
+
 ctypedef struct cpu_t:
     int32_t id
     int32_t nid
@@ -77,6 +80,8 @@ ctypedef struct cpu_t:
     ns_t slice_end
     uint64_t min_vruntime
     ns_t idle_ns
+    pfn_t[LRU_BATCH] lru_batch   # pages this CPU added last, which other CPUs do not see on a list yet
+    int32_t nr_lru_batch
 
 ctypedef struct timer_t:
     ns_t at
@@ -245,6 +250,27 @@ cdef inline void lru_add(machine_t *m, pfn_t pfn) noexcept nogil:
     z.nr_lru[lru] += 1
     n.stat[lru] += 1
     lru_list_add(&n.lruvec.lists[lru], m.frames, pfn)
+
+
+cdef inline void lru_add_drain(machine_t *m) noexcept nogil:
+    # the batch of the running CPU is on its lists
+    cdef cpu_t *c = &m.cpus[m.cpu]
+    cdef int32_t i
+    for i in range(c.nr_lru_batch):
+        m.frames[c.lru_batch[i]].flags &= ~<uint32_t> PG_LRU_BATCH
+    c.nr_lru_batch = 0
+
+
+cdef inline void folio_add_lru(machine_t *m, pfn_t pfn) noexcept nogil:
+    # A new page. It has its place in the list at once, but the reclaim of other CPUs passes it over until the batch is
+    # full: what was read ahead last is not evicted before it is used.
+    cdef cpu_t *c = &m.cpus[m.cpu]
+    lru_add(m, pfn)
+    m.frames[pfn].flags |= PG_LRU_BATCH
+    c.lru_batch[c.nr_lru_batch] = pfn
+    c.nr_lru_batch += 1
+    if c.nr_lru_batch >= m.p.lru_batch:
+        lru_add_drain(m)
 
 
 cdef inline void lru_add_tail(machine_t *m, pfn_t pfn) noexcept nogil:

@@ -28,7 +28,7 @@ cdef inline pfn_t alloc_pages(machine_t *m, const zonelist_t *zl, int gfp, int o
             + z.lowmem_reserve[zl.highest_zoneidx]):
         return alloc_pages_slow(m, zl, gfp, order)
     pfn = pcp_pop(pcp)
-    pcp.free_factor >>= 1
+    pcp.free_count >>= 1
     m.frames[pfn].flags = 0
     m.vm.events[PGALLOC_DMA + z.idx] += 1
     # numa_hit: the kernel's "preferred" is the first zone of the list, which this one is

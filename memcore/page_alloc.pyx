@@ -12,7 +12,7 @@ from .frames cimport drain_all_pages, rmqueue
 from .machine cimport EV_OOM, EXIT_OOM, log_event, machine_t
 from .node cimport node_t
 from .thread cimport STALL_OOM, thread_t
-from .types cimport MAX_NR_ZONES, ZONE_NORMAL, int64_t, ns_t, pfn_t, uint64_t
+from .types cimport MAX_NR_ZONES, PAGEBLOCK_PAGES, ZONE_NORMAL, int64_t, ns_t, pfn_t, uint64_t
 from .vmscan cimport (NODE_RECLAIM_FULL, NODE_RECLAIM_NOSCAN, node_reclaim, try_to_free_pages,
                       zone_reclaimable_pages)
 from .vmstat cimport (NR_ACTIVE_FILE, NR_DIRTY, NR_INACTIVE_FILE, NR_WRITEBACK, NUMA_FOREIGN, NUMA_HIT,
@@ -21,7 +21,6 @@ from .watermark cimport WMARK_HIGH, WMARK_LOW, WMARK_MIN
 from .zonelist cimport GFP_INTERLEAVED, zonelist_first_of_node, zonelist_t
 
 cdef enum:
-    PAGEBLOCK_PAGES = 512        # 2 MiB: pageblock_nr_pages
     NODE_RECLAIM_DISTANCE = 30   # RECLAIM_DISTANCE
     PAGE_ALLOC_COSTLY_ORDER = 3
 
@@ -89,14 +88,15 @@ cdef inline bint zone_ok(machine_t *m, const zonelist_t *zl, zone_t *z, int orde
     return ok
 
 
-cdef void steal_suitable_fallback(machine_t *m, zone_t *z) noexcept nogil:
-    """Movable memory had to go into a page block of unmovable memory, which becomes movable: to make that rarer
-    the zone's watermarks rise for a while, and kswapd is woken for this zone alone (boost_watermark)."""
+cdef void boost_watermark(machine_t *m, zone_t *z) noexcept nogil:
+    """Programs got pages in blocks of unmovable memory: to make that rarer the zone's watermarks rise until kswapd has
+    been at work, and kswapd is woken for this zone alone."""
     cdef int64_t most = z.wmark[WMARK_HIGH] * m.p.watermark_boost_factor // 10000
-    z.foreign = 0
+    cdef int64_t rise = z.fallbacks * PAGEBLOCK_PAGES
+    z.fallbacks = 0
     if m.p.watermark_boost_factor == 0 or 4 * PAGEBLOCK_PAGES > z.managed or most == 0:
         return
-    z.boost = min(z.boost + PAGEBLOCK_PAGES, max(most, <int64_t> PAGEBLOCK_PAGES))
+    z.boost = min(z.boost + rise, max(most, <int64_t> PAGEBLOCK_PAGES))
     wakeup_kswapd(m, z.id, 0, z.idx)
 
 
@@ -126,8 +126,8 @@ cdef pfn_t get_page_from_freelist(machine_t *m, const zonelist_t *zl, int gfp, i
                 continue
         pfn = rmqueue(m, zl.zones[i], order)
         if pfn:
-            if mm_unlikely(z.foreign > 0 and z.nr_free <= z.foreign):
-                steal_suitable_fallback(m, z)
+            if mm_unlikely(z.fallbacks > 0):
+                boost_watermark(m, z)
             zone_statistics(m, zl, z, gfp)
             return pfn
     if spread:

@@ -12,7 +12,7 @@ from .debug cimport MM_BUG_ON
 from .filemap cimport filemap_set, filemap_t
 from .frames cimport free_frame
 from .lruvec cimport lru_note_cost, lruvec_t
-from .machine cimport (count, lru_add, lru_add_tail, lru_del, lruvec_page_state, machine_t, memstall_enter,
+from .machine cimport (count, folio_add_lru, lru_add_tail, lru_del, lruvec_page_state, machine_t, memstall_enter,
                        memstall_leave, mod_node, note_io, page_node, page_zone)
 from .node cimport node_t
 from .page cimport (PG_ACTIVE, PG_ANON, PG_DIRTY, PG_ISOLATED, PG_LOCKED, PG_LRU, PG_ORPHAN, PG_RECLAIM,
@@ -70,7 +70,7 @@ cdef void add_to_page_cache(machine_t *m, filemap_t *f, uint64_t index, pfn_t pf
     mod_node(m, pfn, NR_FILE_PAGES, 1)
     if old & PTE_SHADOW and not whole_write:
         workingset_refault(m, pfn, <uint32_t> (old >> 32), <int> ((old >> 8) & 0xff), old & PTE_WORKINGSET != 0)
-    lru_add(m, pfn)
+    folio_add_lru(m, pfn)
 
 
 cdef void read_file_page(machine_t *m, filemap_t *f, pfn_t pfn) noexcept nogil:
@@ -124,7 +124,7 @@ cdef void swapin_add(machine_t *m, swp_t slot, pfn_t pfn, uint32_t owner, uint32
     cache_slot(m, pfn, slot)
     if s.flags & SWP_SHADOW:
         workingset_refault(m, pfn, s.value, s.node, s.flags & SWP_WORKINGSET != 0)
-    lru_add(m, pfn)
+    folio_add_lru(m, pfn)
 
 
 cdef void swap_readpage(machine_t *m, swp_t slot, pfn_t pfn) noexcept nogil:

@@ -16,6 +16,7 @@ ctypedef struct params_t:
     int64_t swappiness
     int64_t page_cluster
     int64_t vma_ra_enabled
+    int64_t lru_batch            # new pages that reach their LRU list together
     int64_t vfs_cache_pressure
     int64_t dirty_ratio
     int64_t dirty_background_ratio

@@ -7,15 +7,15 @@ charged when it is back), so isolated pages are never met by anybody else.
 from libc.string cimport memset
 
 from .buddy cimport zone_t
-from .debug cimport MM_BUG_ON, mm_prefetchw
+from .debug cimport MM_BUG_ON, mm_prefetchw, mm_unlikely
 from .frames cimport free_frame
 from .list cimport lru_list_pop_tail, lru_list_t
 from .lruvec cimport DEACTIVATE_ANON, DEACTIVATE_FILE, LRU_ACTIVE_ANON, LRU_ACTIVE_FILE, lru_note_cost
-from .machine cimport count, lru_add, machine_t, mm_charge, mod_node
+from .machine cimport count, lru_add, lru_add_drain, machine_t, mm_charge, mod_node
 from .migrate cimport demote_page
 from .mm cimport VM_EXEC, VM_LOCKED
 from .node cimport PGDAT_DIRTY, PGDAT_WRITEBACK, node_t
-from .page cimport (PG_ACTIVE, PG_ANON, PG_DIRTY, PG_ISOLATED, PG_LOCKED, PG_LRU, PG_MLOCKED, PG_ORPHAN,
+from .page cimport (PG_ACTIVE, PG_ANON, PG_DIRTY, PG_ISOLATED, PG_LOCKED, PG_LRU, PG_LRU_BATCH, PG_MLOCKED, PG_ORPHAN,
                     PG_RECLAIM, PG_REFERENCED, PG_SWAPBACKED, PG_SWAPCACHE, PG_UNEVICTABLE, PG_WORKINGSET,
                     PG_WRITEBACK, page_t)
 from .pageout cimport (PAGE_CLEAN, PAGE_SUCCESS, add_to_swap, page_put, pageout, remove_mapping,
@@ -83,6 +83,9 @@ cdef int isolate_lru_pages(machine_t *m, node_t *n, int lru, int64_t nr_to_scan,
         p.flags &= ~PG_LRU
         z.nr_lru[lru] -= 1
         n.stat[lru] -= 1
+        if mm_unlikely(p.flags & PG_LRU_BATCH):
+            lru_add(m, pfn)
+            continue
         total += 1
         if z.idx > sc.reclaim_idx:
             # `left` bounds the walk, so putting it back at the head now equals the kernel's side list
@@ -239,6 +242,7 @@ cdef int64_t shrink_inactive_list(machine_t *m, node_t *n, int lru, int64_t nr_t
     cdef reclaim_stat_t st = reclaim_stat_t(0, 0, 0, 0, 0)
     cdef ns_t cost
     cdef int64_t unmapped
+    lru_add_drain(m)
     taken = isolate_lru_pages(m, n, lru, nr_to_scan, sc, batch, &nr_scanned)
     count(m, PGSCAN_KSWAPD if sc.is_kswapd else PGSCAN_DIRECT, nr_scanned)
     count(m, PGSCAN_FILE if file else PGSCAN_ANON, nr_scanned)
@@ -289,6 +293,7 @@ cdef void shrink_active_list(machine_t *m, node_t *n, int lru, int64_t nr_to_sca
     cdef uint32_t vm_flags = 0
     cdef int refs
     cdef page_t *p
+    lru_add_drain(m)
     taken = isolate_lru_pages(m, n, lru, nr_to_scan, sc, batch, &nr_scanned)
     count(m, PGREFILL, nr_scanned)
     for i in range(taken):

@@ -27,6 +27,7 @@ cdef int add_zones(machine_t *m, node_t *n, zones) except -1:
         zone_init(z, n.nid, idx, zid, start, spanned, managed, m.nr_cpus)
         z.present = zs.get("present", managed)
         z.foreign = zs.get("foreign", 0)
+        z.v61 = m.v61
         if zs.get("watermarks"):
             z.given = True
             z.given_wmark = zs["watermarks"]
@@ -45,9 +46,9 @@ cdef int fill_zones(machine_t *m, node_t *n, zones) except -1:
     for zs in zones:
         z = &m.zones[n.first_zone + <int> zs["idx"]]
         end = z.start_pfn + z.spanned
-        if not 0 <= zs["free"] <= z.managed <= z.spanned:
-            raise ValueError(f"zone {zs['idx']} of node {n.nid}: free {zs['free']}, managed {z.managed}, "
-                             f"spanned {z.spanned} pages do not fit together")
+        if not 0 <= z.foreign <= zs["free"] <= z.managed <= z.spanned:
+            raise ValueError(f"zone {zs['idx']} of node {n.nid}: foreign {z.foreign}, free {zs['free']}, managed "
+                             f"{z.managed}, spanned {z.spanned} pages do not fit together")
         first = end - <int64_t> zs["free"]
         listed = min(<int64_t> zs.get("percpu", 0), z.managed - <int64_t> zs["free"], z.pcp_high_max)
         n.stat[NR_KERNEL_PINNED] += z.managed - <int64_t> zs["free"] - listed

@@ -20,6 +20,7 @@ cdef enum:
     MAX_NR_ZONES = 4         # DMA, DMA32, NORMAL, MOVABLE
     NR_ORDERS = 11           # buddy orders 0..10
     MAX_ORDER = 10
+    PAGEBLOCK_PAGES = 512    # pageblock_nr_pages: 2 MiB, in which mobility is decided
     SWAP_CLUSTER_MAX = 32
     DEF_PRIORITY = 12
     PTRS_PER_TABLE = 512     # PTEs in one page-table page

@@ -7,7 +7,7 @@ its own node before it goes to a neighbour.
 
 from libc.string cimport memset
 
-from .balance cimport MAX_RECLAIM_RETRIES, pgdat_balanced, wakeup_kswapd
+from .balance cimport MAX_RECLAIM_RETRIES, pgdat_balanced, rouse_kswapd, wakeup_kswapd
 from .buddy cimport wmark_pages, zone_t
 from .clock cimport NS_PER_MS, NS_PER_SEC
 from .lruvec cimport (LRUVEC_CONGESTED, LRU_ACTIVE_ANON, LRU_ACTIVE_FILE, LRU_INACTIVE_ANON,
@@ -178,8 +178,14 @@ cdef void throttle_direct_reclaim(machine_t *m, const zonelist_t *zl) noexcept n
         return
     wakeup_kswapd(m, zl.zones[0], 0, zl.highest_zoneidx)
     count(m, PGSCAN_DIRECT_THROTTLE, 1)
-    while not allow_direct_reclaim(m, n) and not m.curr.killed:
+    while not m.curr.killed:
         m.ops.sleep(m, step, STALL_THROTTLE)
+        if allow_direct_reclaim(m, n):
+            break
+        if n.kswapd and n.kswapd_sleeping:
+            # it must not sleep while somebody is throttled, whatever zone it was last woken for
+            n.kswapd_highest_zoneidx = min(n.kswapd_highest_zoneidx, <int> ZONE_NORMAL)
+            rouse_kswapd(m, n, 0)
 
 
 cdef int64_t do_try_to_free_pages(machine_t *m, const zonelist_t *zl, scan_control_t *sc) noexcept nogil:

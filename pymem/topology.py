@@ -55,7 +55,8 @@ class Zone:
         Further free pages, in per-CPU lists: a machine that has run for a while has some hundred.
     foreign : int
         Free pages in page blocks of unmovable memory.  When nothing else is free and a program gets these, the kernel
-        raises the watermarks of the zone for a while (``watermark_boost_factor``) and wakes kswapd for it alone.
+        raises the watermarks of the zone for a while (``watermark_boost_factor``) and wakes kswapd for it alone: 6.1
+        once, for they are movable from then on, 6.12 whenever it comes to that.
     watermarks : (min, low, high), optional
     protection : sequence of int, optional
         Read off a running kernel.  A kernel computes both at boot, before it gives back the memory of its

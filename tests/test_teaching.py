@@ -278,7 +278,9 @@ def test_without_a_pause_the_program_has_to_reclaim():
 @pytest.mark.engine
 def test_settings_of_the_machine_count():
     # swappiness 0 spares anonymous memory as long as there is page cache
-    spared, taken = (explain_linux(MIXED, frames=12, vm={"swappiness": n}).counters for n in (0, 200))
+    stream = [*range(12), *(f"f{i}" for i in range(40))]
+    text = " ".join(map(str, stream))
+    spared, taken = (explain_linux(text, frames=24, vm={"swappiness": n}).counters for n in (0, 200))
     assert spared.get("pgsteal_anon", 0) < taken["pgsteal_anon"]
 
 

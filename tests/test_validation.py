@@ -11,7 +11,7 @@ from pymem.validation.generator import generate, trace_hash
 from pymem.validation.victims import victims
 
 #: Share of right pairs that must not be lost.  The table in docs/validation.md is made by the same runs.
-FLOOR = {"policy": 0.84, "timing": 0.88, "exact": 1.0}
+FLOOR = {"policy": 0.85, "timing": 0.88, "exact": 1.0}
 #: Small groups that are simulated in the fast suite; the slow one takes all.
 QUICK = ("02_anon_uniform.s*", "06_mixed_swappiness60.s*", "10_oom_adj0_sizes.s*", "11_numa_anon_zrm7.s*")
 
@@ -104,7 +104,7 @@ def test_scans_are_compared_without_skipped_pages():
 def test_victims_of_an_oom_run():
     (r,) = recording.load(pattern="10_oom_m1000_0_0.s2")
     assert victims(r) == {
-        "victim1": 1, "pages_of_victim1": 17_376, "victim2": 2, "pages_of_victim2": 14_480, "victims": 2, "oom_kill": 2,
+        "victim1": 1, "pages_of_victim1": 17_376, "victim2": 2, "pages_of_victim2": 14_480, "victims": 2,
     }  # fmt: skip
 
 

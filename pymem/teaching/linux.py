@@ -187,15 +187,18 @@ class _Explainer:
             regions.append(File(pages=len(file), name="file"))
         self.watermarks = watermarks_for(frames)
         # What the task itself costs, its stack and page tables and what per-CPU lists hold back, is found out by
-        # trying: first with plenty of memory, then with about the right amount.
+        # trying: first with plenty of memory, then with about the right amount, until it fits: what a list takes at
+        # once depends on how much there is.
         touched = np.arange(min(self.anon, frames)) if self.anon else np.zeros(1, np.int64)
         op = Op.STORE if self.anon else Op.LOAD
         free = plenty = 16 * frames + 4096
-        for _ in range(2):
+        for _ in range(8):
             engine, thread = self._start(self._scenario(regions, free, vm, kernel, swap))
             _feed(engine, thread, pack(touched, op))
-            free += self.watermarks[2] + frames - len(touched) - engine.zones()[0]["free"]
-            free = min(free, plenty)
+            missing = self.watermarks[2] + frames - len(touched) - engine.zones()[0]["free"]
+            if missing == 0:
+                break
+            free = min(free + missing, plenty)
         self.scenario = self._scenario(regions, free, vm, kernel, swap)
         self.engine, self.thread = self._start(self.scenario)
 
@@ -210,10 +213,10 @@ class _Explainer:
                 nodes=(Node(0, 2, (zone,)),), swap=(device,), disk=Disk("nvme"),
                 boot=Boot(slab_reclaimable=0, slab_freeable=0, slab_unreclaimable=0),
             ),
-            # One page at a time, so that every page on a list was asked for.
+            # One page at a time, so that every page on a list was asked for, and is on it at once.
             vm={
                 "page-cluster": 0, "fault_around_bytes": 4096, "read_ahead_kb": 0, "transparent_hugepage": "never",
-                "min_free_kbytes": self.watermarks[0] * 4, "watermark_boost_factor": 0, **vm,
+                "lru_batch": 1, "min_free_kbytes": self.watermarks[0] * 4, "watermark_boost_factor": 0, **vm,
             },
             # CPUs take turns after every step, so that looking at them in between changes nothing.
             kernel=kernel, sample_interval=0, costs={"sched_quantum": 1},

@@ -23,7 +23,6 @@ def victims(recording: Recording) -> dict[str, float]:
         out[f"victim{i}"] = child
         out[f"pages_of_victim{i}"] = {int(a): int(b) for a, b in _DONE.findall(match[2])}[child]
     out["victims"] = len(dead)
-    out["oom_kill"] = len(dead)
     return out
 
 
@@ -36,5 +35,4 @@ def simulated_victims(run: Simulation) -> dict[str, float]:
         out[f"victim{i}"] = int(kill.task.removeprefix("child"))
         out[f"pages_of_victim{i}"] = run.engine.task(thread)["writes"]
     out["victims"] = len(kills)
-    out["oom_kill"] = len(kills)
     return out

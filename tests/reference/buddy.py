@@ -95,7 +95,7 @@ class Zone:
         self.high_min = min(max(low_mark, 4 * self.batch), self.high_max)
         self.pcp = deque()
         self.pcp_high = self.high_min
-        self.alloc_factor = self.free_factor = 0
+        self.alloc_factor = self.free_count = 0
         self.reclaim_active = False
         self.below_high = False
 
@@ -111,36 +111,44 @@ class Zone:
                 if pfn is None:
                     break
                 self.pcp.append(pfn)
-        self.free_factor >>= 1
+        self.free_count >>= 1
         return self.pcp.popleft() if self.pcp else None
 
     def refill_size(self):
-        """One batch, doubling while nothing is freed in between; the list may grow while memory is plenty."""
-        if self.high_min == self.high_max:
-            return self.batch
-        if not self.below_high:
-            self.pcp_high = clamp(self.pcp_high + self.batch, self.high_min, self.high_max)
+        """Batches double while nothing is freed in between; the list may grow while memory is plenty."""
+        size = self.batch << self.alloc_factor
+        if self.high_min != self.high_max and not self.below_high:
+            self.pcp_high = min(self.pcp_high + size, self.high_max)
         room = max(self.pcp_high - len(self.pcp) - self.batch, self.batch)
-        size = clamp(self.batch << self.alloc_factor, self.batch, room)
-        self.alloc_factor = min(self.alloc_factor + 1, 5)
-        return size
+        if size <= room:
+            self.alloc_factor = min(self.alloc_factor + 1, 5)
+        return min(size, room)
+
+    def list_limit(self):
+        """Length from which the list gives pages back; it follows how many are freed in a row."""
+        high = self.pcp_high
+        lower = max(high - max(self.free_count, self.batch), self.high_min)
+        if self.reclaim_active:
+            self.pcp_high = lower
+            return min(4 * self.batch, lower)
+        if self.high_min == self.high_max:
+            return high
+        if self.below_high:
+            self.pcp_high = lower
+            return max(len(self.pcp), self.high_min)
+        if len(self.pcp) >= high:
+            self.pcp_high = min(max(high, self.free_count + self.batch), self.high_max)
+        return high
 
     def free(self, pfn):
         """A frame goes to the list; what is too much there goes to the buddy, coldest first."""
         self.pcp.appendleft(pfn)
         self.alloc_factor >>= 1
-        step = self.batch << self.free_factor
-        high = clamp(self.pcp_high, self.high_min, self.high_max)
-        if self.reclaim_active:
-            self.pcp_high = clamp(self.pcp_high - step, self.high_min, self.high_max)
-            high = min(4 * self.batch, high)
-        elif self.below_high and len(self.pcp) >= high:
-            self.pcp_high = clamp(len(self.pcp) - step, self.high_min, self.high_max)
+        self.free_count += self.free_count < self.batch << 5
+        high = self.list_limit()
         if len(self.pcp) < high:
             return
-        if high - self.batch > step:
-            self.free_factor += 1
-        for _ in range(clamp(step, self.batch, max(high - self.batch, self.batch))):
+        for _ in range(clamp(self.free_count, self.batch, max(high - self.batch, self.batch))):
             if self.pcp:
                 self.buddy.free(self.pcp.pop(), 0)
         if self.nr_free > self.high:

@@ -317,7 +317,10 @@ class Reclaim(Memory):
         if not self.enough_for_reclaimers():
             self.wake_kswapd()
             self.events["pgscan_direct_throttle"] += 1
+            yield from self.sleep(SECOND // 1000)
             while not self.enough_for_reclaimers():
+                if self.kswapd_sleeping:
+                    self.rouse_kswapd()
                 yield from self.sleep(SECOND // 1000)
         sc = Control(kswapd=False, goal=BATCH)
         sc.may_writepage = True
@@ -347,9 +350,12 @@ class Reclaim(Memory):
 
     def wake_kswapd(self):
         if self.kswapd_sleeping and self.failures < MAX_FAILURES and not self.balanced():
-            self.kswapd_sleeping = False
-            self.kswapd_woken = True
-            self.wake(self.kswapd)
+            self.rouse_kswapd()
+
+    def rouse_kswapd(self):
+        self.kswapd_sleeping = False
+        self.kswapd_woken = True
+        self.wake(self.kswapd)
 
     def may_sleep(self):
         if self.failures >= MAX_FAILURES:

@@ -28,7 +28,7 @@ from .psi cimport psi_update_averages
 from .sample cimport sample_columns, take_sample
 from .sched cimport (sched_add_thread, sched_alarm, sched_init, sched_run, sched_start, sched_verify, sched_wake,
                      sched_wake_at)
-from .slab cimport slab_caches_init, slab_place
+from .slab cimport metadata_place, slab_caches_init, slab_place
 from .swapfile cimport swap_add_area, swap_finish, swap_init
 from .task cimport chunk_writes
 from .thread cimport (LAT_BUCKETS, NR_LATENCIES, THREAD_FLUSHER, THREAD_KSWAPD, THREAD_REAPER, THREAD_TASK,
@@ -67,8 +67,8 @@ cdef class Engine:
 
     params: tunables and costs by the names of params.pxd (all required).
     nodes: per node {"cpus": int, "distance": [int], "access_ns": [int], "tier": int, "demotion": [nid],
-        "zones": [{"idx", "start_pfn", "spanned", "managed", "present", "free", "percpu", "foreign", "watermarks",
-        "protection"}]}; a zone's kernel memory is what of `managed` is neither `free` nor `percpu`.
+        "zones": [{"idx", "start_pfn", "spanned", "managed", "present", "free", "percpu", "metadata", "foreign",
+        "watermarks", "protection"}]}; a zone's kernel memory is what of `managed` is none of the next three.
     cpu_nodes: node of each CPU.
     devices: [{"rotational", "read_ns", "write_ns", "queue_depth", "bandwidth"}].
     swaps: [{"slots", "priority" (None: automatic), "device", "rotational", "zram"}]; "zram" is None or
@@ -188,6 +188,7 @@ cdef class Engine:
                     m.frames[pfn].flags = PG_PCP
                     m.frames[pfn].zone = <uint8_t> z.id
                     pcp_push(&z.pcp[last_cpu(m, i)], <uint32_t> pfn)
+                metadata_place(m, z, first - listed, zs.get("metadata", 0))
         slab_caches_init(m)
         slab_place(m)
         m.zonelists = <zonelist_t *> calloc(m.nr_nodes, sizeof(zonelist_t))

@@ -1,8 +1,10 @@
 # Kernel memory that grows with use: radix-tree nodes of page and swap caches; and what shrinkers give back.
+from .buddy cimport zone_t
 from .machine cimport machine_t
 from .types cimport int64_t, pfn_t
 
 cdef void slab_caches_init(machine_t *m) noexcept nogil
+cdef int metadata_place(machine_t *m, zone_t *z, int64_t end, int64_t pages) except -1
 cdef int slab_place(machine_t *m) except -1
 cdef void xa_nodes_change(machine_t *m, int by) noexcept nogil
 cdef void slab_unreclaimable_grow(machine_t *m, int64_t want, int64_t *held) noexcept nogil

@@ -14,8 +14,9 @@ from libc.stdlib cimport realloc
 
 from .buddy cimport zone_t
 from .frames cimport alloc_kernel_frame, alloc_reserve, free_block, free_kernel_frame
-from .machine cimport SLAB_BUFFER_HEAD, SLAB_XA_NODE, count, machine_t, slab_cache_t
-from .page cimport PG_KERNEL, PG_PRIVATE
+from .lruvec cimport LRU_ACTIVE_FILE
+from .machine cimport SLAB_BUFFER_HEAD, SLAB_XA_NODE, count, lru_add, machine_t, slab_cache_t
+from .page cimport PG_ACTIVE, PG_HELD, PG_KERNEL, PG_PRIVATE
 from .node cimport node_t
 from .types cimport MAX_NR_ZONES, int64_t, pfn_t, uint8_t
 from .vmstat cimport (NR_FILE_PAGES, NR_KERNEL_PINNED, NR_SLAB_RECLAIMABLE, NR_SLAB_UNRECLAIMABLE,
@@ -98,6 +99,22 @@ cdef void drop_buffers(machine_t *m, pfn_t pfn) noexcept nogil:
         slab_change(m, SLAB_BUFFER_HEAD, -1)
 
 
+cdef int metadata_place(machine_t *m, zone_t *z, int64_t end, int64_t pages) except -1:
+    """`pages` before `end`, out of the zone's kernel memory, are page cache of a block device: superblock, group
+    descriptors and bitmaps, whose buffers the mounted file system holds."""
+    cdef node_t *n = &m.nodes[z.nid]
+    cdef int64_t pfn
+    if not 0 <= pages <= n.stat[NR_KERNEL_PINNED]:
+        raise ValueError(f"metadata of {pages} pages in {n.stat[NR_KERNEL_PINNED]} pages of kernel memory")
+    for pfn in range(end - pages, end):
+        m.frames[pfn].flags = PG_ACTIVE | PG_HELD
+        m.frames[pfn].zone = <uint8_t> z.id
+        lru_add(m, <pfn_t> pfn)
+    n.stat[NR_KERNEL_PINNED] -= pages
+    n.stat[NR_FILE_PAGES] += pages
+    return 0
+
+
 cdef int slab_place(machine_t *m) except -1:
     """Slab that shrinkers may free lies at the end of the largest zone's kernel memory on node 0."""
     cdef node_t *n = &m.nodes[0]
@@ -118,6 +135,7 @@ cdef int slab_place(machine_t *m) except -1:
     m.slab_pool = z.start_pfn + z.spanned - z.nr_free - m.slab_freeable
     for j in range(m.nr_cpus):
         m.slab_pool -= z.pcp[j].count
+    m.slab_pool -= z.nr_lru[LRU_ACTIVE_FILE]
     for k in range(m.slab_freeable):
         m.frames[m.slab_pool + k].flags = PG_KERNEL
         m.frames[m.slab_pool + k].zone = <uint8_t> z.id

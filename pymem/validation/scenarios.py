@@ -124,10 +124,14 @@ def machine(recording: Recording) -> Machine:
         foreign = DMA_FOREIGN if z["zone"] == "DMA" else 0
         nodes.setdefault(int(z["node"]), []).append(Zone(z["zone"], **pages, watermarks=marks, foreign=foreign))
     hidden = hidden_pages(recording) // len(nodes)
-    for zones in nodes.values():
+    for nid, zones in nodes.items():
         largest = max(range(len(zones)), key=lambda i: zones[i].managed)
         zone = zones[largest]
-        zones[largest] = replace(zone, percpu=min(hidden, zone.managed - zone.free))
+        # What is on the active file list after mounting and preparing the file is the file system's own.
+        found = recording.data.get("nodes_start", {}).get(f"{nid}/vmstat", {})
+        metadata = int(found.get("nr_active_file", 0))
+        listed = min(hidden, zone.managed - zone.free - metadata)
+        zones[largest] = replace(zone, percpu=listed, metadata=metadata)
     cpus = int(recording.data.get("cpus") or recording.config.get("smp", 1))
     shares = [len(part) for part in np.array_split(np.arange(cpus), len(nodes))]
     # Slab of node 0: what arms node reclaim there, and all there is on a machine of one node.

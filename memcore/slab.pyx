@@ -13,7 +13,7 @@ not create new ones.
 from libc.stdlib cimport realloc
 
 from .buddy cimport zone_t
-from .frames cimport alloc_kernel_frame, alloc_reserve, free_block, free_kernel_frame
+from .frames cimport alloc_kernel_frame, alloc_reserve, count_numa, free_block, free_kernel_frame
 from .lruvec cimport LRU_ACTIVE_FILE
 from .machine cimport SLAB_BUFFER_HEAD, SLAB_XA_NODE, count, lru_add, machine_t, slab_cache_t
 from .page cimport PG_ACTIVE, PG_HELD, PG_KERNEL, PG_PRIVATE
@@ -51,6 +51,7 @@ cdef void slab_grow(machine_t *m, slab_cache_t *s) noexcept nogil:
     for i in range(1 << s.order):
         m.frames[pfn + i].flags = PG_KERNEL
         m.frames[pfn + i].zone = m.frames[pfn].zone
+    count_numa(m, pfn, m.cpus[m.cpu].nid)
     m.nodes[m.zones[m.frames[pfn].zone].nid].stat[NR_SLAB_RECLAIMABLE] += 1 << s.order
     s.blocks[s.nr_blocks] = pfn
     s.nr_blocks += 1

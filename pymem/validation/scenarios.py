@@ -167,13 +167,17 @@ def _figures(disk: Disk) -> dict[str, Any]:
 def _disk(recording: Recording, device: str) -> Disk:
     """An emulated disk: the latency that its reads had, and the limit on requests if it had one."""
     found = recording.disk(device)
-    read = DISK_NS
+    read, depth = DISK_NS, 32
     if found is not None and found["reads"] >= 1000:
         read = max(found["read_ms"] * 1_000_000 // found["reads"], 20_000)
     iops = int(recording.config.get("iops") or 0)
     if iops:  # requests per second, however long they are
-        read = 1_000_000_000 // iops
-    return Disk("nvme", read=read, write=read, queue_depth=1 if iops else 32, bandwidth=2_000_000_000)
+        read, depth = 1_000_000_000 // iops, 1
+    write = read
+    if device == "vdb" and found is not None and found["writes"] >= 1000:
+        # Flushers keep their queue full: the time that the disk is busy with writes is theirs, one after the other.
+        write, depth = max((found["busy_ms"] - found["read_ms"]) * 1_000_000 // found["writes"], 1000), 1
+    return Disk("nvme", read=read, write=write, queue_depth=depth, bandwidth=2_000_000_000)
 
 
 def slowness(recording: Recording) -> dict[str, float]:

@@ -20,7 +20,8 @@ from .machine cimport (EV_TASK_START, EXIT_ALARM, EXIT_DONE, EXIT_IDLE, EXIT_LIM
 from .mmap cimport dup_mm
 from .oom cimport oom_reaper
 from .pageout cimport end_io
-from .psi cimport NR_IOWAIT, NR_MEMSTALL, NR_MEMSTALL_RUNNING, NR_RUNNING, psi_change, psi_update_averages
+from .psi cimport (NR_IOWAIT, NR_MEMSTALL, NR_MEMSTALL_RUNNING, NR_RUNNING, psi_change, psi_switch,
+                   psi_update_averages)
 from .sample cimport take_sample
 from .task cimport task_main
 from .thread cimport (STALL_CPU, STALL_DEVICE, STALL_FSYNC, THREAD_FLUSHER, THREAD_KSWAPD, THREAD_KWORKER,
@@ -204,7 +205,7 @@ cdef void dispatch(machine_t *m, int cpu, thread_t *t, ns_t at) noexcept nogil:
     t.state = TH_RUNNING
     t.run_start = c.now
     if t.memstall:
-        m.psi.cpu[cpu].oncpu_memstall += 1
+        psi_switch(&m.psi.cpu[cpu], c.now, 1)
 
 
 cdef void enqueue(machine_t *m, int cpu, thread_t *t) noexcept nogil:
@@ -352,7 +353,7 @@ cdef void preempt(machine_t *m) noexcept nogil:
     if c.nr_queued and m.now >= c.slice_end:
         # somebody waits for this CPU and the slice is over
         if t.memstall:
-            m.psi.cpu[m.cpu].oncpu_memstall -= 1
+            psi_switch(&m.psi.cpu[m.cpu], m.now, -1)
         t.ready_since = m.now
         enqueue(m, m.cpu, t)
         pick_next(m, m.cpu)

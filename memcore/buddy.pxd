@@ -28,7 +28,7 @@ ctypedef struct zone_t:
     int64_t virgin               # first pfn of the never-used tail of order-10 blocks; see zone_init_free
     int64_t virgin_end
     int64_t nr_free              # NR_FREE_PAGES: without the per-CPU lists
-    int64_t foreign              # of those, in page blocks of unmovable memory: the last to be taken
+    int64_t foreign              # of those, in page blocks of unmovable memory: the last to be taken, block by block
     int64_t boost
     int64_t wmark[NR_WMARK]
     int64_t lowmem_reserve[MAX_NR_ZONES]

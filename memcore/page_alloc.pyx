@@ -89,10 +89,10 @@ cdef inline bint zone_ok(machine_t *m, const zonelist_t *zl, zone_t *z, int orde
 
 
 cdef void steal_suitable_fallback(machine_t *m, zone_t *z) noexcept nogil:
-    """Movable memory had to go into a page block of unmovable memory, which becomes movable: to make that rarer
-    the zone's watermarks rise for a while, and kswapd is woken for this zone alone (boost_watermark)."""
+    """Movable memory had to go into a page block of unmovable memory, which becomes movable as a whole: to make that
+    rarer the zone's watermarks rise for a while, and kswapd is woken for this zone alone (boost_watermark)."""
     cdef int64_t most = z.wmark[WMARK_HIGH] * m.p.watermark_boost_factor // 10000
-    z.foreign = 0
+    z.foreign = max(0, z.foreign - PAGEBLOCK_PAGES)
     if m.p.watermark_boost_factor == 0 or 4 * PAGEBLOCK_PAGES > z.managed or most == 0:
         return
     z.boost = min(z.boost + PAGEBLOCK_PAGES, max(most, <int64_t> PAGEBLOCK_PAGES))

@@ -35,9 +35,11 @@ SLOWNESS = 20.0
 #: Latency of an emulated disk where a recording does not show it.
 DISK_NS = 200_000
 TURN_NS = 10_000_000
-#: Free pages of zone DMA in the page block that the kernel's own pages there lie in.  No recording shows mobility; but
-#: machines that use zone DMA down to 159 free pages always raise its watermarks, those that stop at 219 hardly ever.
-DMA_FOREIGN = 200
+#: Free pages in page blocks of unmovable and reclaimable memory.  No recording shows mobility; but machines that use zone
+#: DMA down to 159 free pages always raise its watermarks, those that stop at 219 hardly ever.  In other zones the kernel
+#: claims 1024 pages at a time for each of the two kinds, so that on average half of the last claim of each is free.
+FOREIGN = {"DMA": 200}
+CLAIM = 1024
 MAX_TURNS = 20_000
 #: Contents that recordings call otherwise: their zero pages begin with 64 random bytes.
 CONTENTS = {"zero": "zero64"}
@@ -121,7 +123,7 @@ def machine(recording: Recording) -> Machine:
     for z in recording.data["zoneinfo_start"]:
         pages: dict[str, Any] = {key: int(z[key]) for key in _ZONE}
         marks = (int(z["min"]), int(z["low"]), int(z["high"]))
-        foreign = DMA_FOREIGN if z["zone"] == "DMA" else 0
+        foreign = FOREIGN.get(z["zone"], CLAIM if recording.kernel == "6.1" else 0)
         nodes.setdefault(int(z["node"]), []).append(Zone(z["zone"], **pages, watermarks=marks, foreign=foreign))
     hidden = hidden_pages(recording) // len(nodes)
     for nid, zones in nodes.items():

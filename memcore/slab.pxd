@@ -10,5 +10,6 @@ cdef void xa_nodes_change(machine_t *m, int by) noexcept nogil
 cdef void slab_unreclaimable_grow(machine_t *m, int64_t want, int64_t *held) noexcept nogil
 cdef int64_t shrinker_batch(int64_t freeable, int priority, int64_t *deferred) noexcept nogil
 cdef void attach_buffers(machine_t *m, pfn_t pfn) noexcept nogil
+cdef void bios_change(machine_t *m, int by) noexcept nogil
 cdef void drop_buffers(machine_t *m, pfn_t pfn) noexcept nogil
 cdef int64_t shrink_slab(machine_t *m, int nid, int priority, int64_t *scanned) noexcept nogil

@@ -13,9 +13,9 @@ not create new ones.
 from libc.stdlib cimport realloc
 
 from .buddy cimport zone_t
-from .frames cimport alloc_kernel_frame, alloc_reserve, count_numa, free_block, free_kernel_frame
+from .frames cimport alloc_kernel_frame, alloc_memalloc, free_block, free_kernel_frame
 from .lruvec cimport LRU_ACTIVE_FILE
-from .machine cimport SLAB_BUFFER_HEAD, SLAB_XA_NODE, count, lru_add, machine_t, slab_cache_t
+from .machine cimport SLAB_BIO, SLAB_BIOVEC, SLAB_BUFFER_HEAD, SLAB_XA_NODE, count, lru_add, machine_t, slab_cache_t
 from .page cimport PG_ACTIVE, PG_HELD, PG_KERNEL, PG_PRIVATE
 from .node cimport node_t
 from .types cimport MAX_NR_ZONES, int64_t, pfn_t, uint8_t
@@ -28,10 +28,12 @@ cdef enum:
 
 
 cdef void slab_caches_init(machine_t *m) noexcept nogil:
-    m.slabs[SLAB_XA_NODE].per_slab = 28          # of 576 bytes
-    m.slabs[SLAB_XA_NODE].order = 2
-    m.slabs[SLAB_BUFFER_HEAD].per_slab = 39      # of 104 bytes
-    m.slabs[SLAB_BUFFER_HEAD].order = 0
+    # of 576, 104, 200 (to whole cache lines) and 4096 bytes; what is kept of the latter two, min_partial and the
+    # lists of the CPUs: 5 + 4 and 6 + 3
+    m.slabs[SLAB_XA_NODE] = slab_cache_t(0, 28, 2, 2, NR_SLAB_RECLAIMABLE, NULL, 0, 0)
+    m.slabs[SLAB_BUFFER_HEAD] = slab_cache_t(0, 39, 0, 2, NR_SLAB_RECLAIMABLE, NULL, 0, 0)
+    m.slabs[SLAB_BIO] = slab_cache_t(0, 16, 0, 9, NR_SLAB_UNRECLAIMABLE, NULL, 0, 0)
+    m.slabs[SLAB_BIOVEC] = slab_cache_t(0, 8, 3, 9, NR_SLAB_UNRECLAIMABLE, NULL, 0, 0)
 
 
 cdef void slab_grow(machine_t *m, slab_cache_t *s) noexcept nogil:
@@ -45,14 +47,13 @@ cdef void slab_grow(machine_t *m, slab_cache_t *s) noexcept nogil:
             return
         s.blocks = grown
         s.cap_blocks = cap
-    pfn = alloc_reserve(m, m.cpus[m.cpu].nid, s.order)
+    pfn = alloc_memalloc(m, s.order)
     if pfn == 0:
         return
     for i in range(1 << s.order):
         m.frames[pfn + i].flags = PG_KERNEL
         m.frames[pfn + i].zone = m.frames[pfn].zone
-    count_numa(m, pfn, m.cpus[m.cpu].nid)
-    m.nodes[m.zones[m.frames[pfn].zone].nid].stat[NR_SLAB_RECLAIMABLE] += 1 << s.order
+    m.nodes[m.zones[m.frames[pfn].zone].nid].stat[s.item] += 1 << s.order
     s.blocks[s.nr_blocks] = pfn
     s.nr_blocks += 1
 
@@ -61,7 +62,7 @@ cdef void slab_shrink_one(machine_t *m, slab_cache_t *s) noexcept nogil:
     cdef pfn_t pfn, i
     s.nr_blocks -= 1
     pfn = s.blocks[s.nr_blocks]
-    m.nodes[m.zones[m.frames[pfn].zone].nid].stat[NR_SLAB_RECLAIMABLE] -= 1 << s.order
+    m.nodes[m.zones[m.frames[pfn].zone].nid].stat[s.item] -= 1 << s.order
     for i in range(1 << s.order):
         m.frames[pfn + i].flags = 0
     free_block(m, pfn, s.order)
@@ -77,7 +78,7 @@ cdef void slab_change(machine_t *m, int which, int by) noexcept nogil:
     want = (s.objects + s.per_slab - 1) // s.per_slab
     if want > s.nr_blocks:
         slab_grow(m, s)
-    elif want + 2 < s.nr_blocks:
+    elif want + s.keep < s.nr_blocks:
         slab_shrink_one(m, s)
 
 
@@ -98,6 +99,12 @@ cdef void drop_buffers(machine_t *m, pfn_t pfn) noexcept nogil:
     if m.frames[pfn].flags & PG_PRIVATE:
         m.frames[pfn].flags &= ~PG_PRIVATE
         slab_change(m, SLAB_BUFFER_HEAD, -1)
+
+
+cdef void bios_change(machine_t *m, int by) noexcept nogil:
+    """`by` more or fewer bios of a file system in flight: they come and go with each write, in slabs that do so too."""
+    slab_change(m, SLAB_BIO, by)
+    slab_change(m, SLAB_BIOVEC, by)
 
 
 cdef int metadata_place(machine_t *m, zone_t *z, int64_t end, int64_t pages) except -1:

@@ -4,7 +4,7 @@ import pytest
 from lab import NO_SLAB, SECOND, Lab, anon, file, machine, op, sleep, store
 
 from memcore.engine import EVENT_KINDS
-from pymem import Machine, SwapDevice
+from pymem import Disk, Machine, SwapDevice
 from pymem.records import Op
 from pymem.topology import Node, Zone
 
@@ -76,6 +76,32 @@ def test_each_foreign_block_raises_the_watermarks_once():
     assert woken == 2
     assert stolen < more < stolen + 512
     assert 508 < left <= 608 + 64
+
+
+def test_slab_is_a_hit_of_its_node_too():
+    """numa_hit counts requests, whatever their order: 100 pages, and the two tree nodes of the file in a slab of four."""
+    lab = Lab(machine(2048), a=[file(200)])
+    moved = lab.do("a", op(Op.READ, 0, 100))
+    read_ahead = moved["nr_file_pages"]
+    assert moved["pgalloc_normal"] == read_ahead + 4
+    assert lab.engine.zones()[0]["stat"]["numa_hit"] == read_ahead + 1
+
+
+def test_writes_in_flight_hold_slab():
+    """Each bio takes 200 bytes, 16 in a page, and a list of pages of 4096 bytes, 8 in a slab of 8 pages."""
+    lab = Lab(machine(4096, cpus=2, disk=Disk("hdd")), a=[file(2000, advice="random")])
+    # one run of pages: one bio, one slab of each kind, which stay
+    lab.do("a", op(Op.WRITE, 0, 200))
+    moved = lab.do("a", op(Op.FSYNC, 0))
+    assert moved["nr_written"] == 200
+    assert moved["nr_slab_unreclaimable"] == 1 + 8
+    # 300 bios: of the slabs they need 9 of each kind stay
+    lab.do("a", *[op(Op.WRITE, page) for page in range(300, 900, 2)])
+    moved = lab.do("a", op(Op.FSYNC, 300))
+    assert moved["nr_written"] == 300
+    assert lab.counts()["nr_slab_unreclaimable"] == 9 * (1 + 8)
+    # more than 72 were in flight at a time, in more slabs than stayed
+    assert moved["pgfree"] >= 8
 
 
 def test_pressure_does_not_depend_on_how_often_it_is_read():

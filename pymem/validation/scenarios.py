@@ -175,11 +175,11 @@ def _disk(recording: Recording, device: str) -> Disk:
     iops = int(recording.config.get("iops") or 0)
     if iops:  # requests per second, however long they are
         read, depth = 1_000_000_000 // iops, 1
-    write = read
-    if device == "vdb" and found is not None and found["writes"] >= 1000:
-        # Flushers keep their queue full: the time that the disk is busy with writes is theirs, one after the other.
-        write, depth = max((found["busy_ms"] - found["read_ms"]) * 1_000_000 // found["writes"], 1000), 1
-    return Disk("nvme", read=read, write=write, queue_depth=depth, bandwidth=2_000_000_000)
+    elif device == "vdb" and found is not None and found["writes"] >= 1000:
+        # Flushers keep the queue full: what the disk is busy without a read is the time it takes for their writes.
+        each = (found["busy_ms"] - found["read_ms"]) * 1_000_000 // found["writes"]
+        depth = min(max(round(read / max(each, 1)), 1), depth)
+    return Disk("nvme", read=read, write=read, queue_depth=depth, bandwidth=2_000_000_000)
 
 
 def slowness(recording: Recording) -> dict[str, float]:

@@ -34,6 +34,7 @@ ctypedef struct blkdev_t:
     uint64_t last_pos
     int32_t last_rw
     io_ring_t ring[2]
+    ns_t next_done               # earliest completion of both; blk_never() when idle
     uint64_t ios[2]
     uint64_t pages[2]
     ns_t busy_ns
@@ -45,9 +46,13 @@ cdef void blkdev_free(blkdev_t *d) noexcept nogil
 cdef ns_t blk_submit(blkdev_t *d, int rw, int kind, uint32_t pfn, uint64_t pos, ns_t now) noexcept nogil
 
 
-cdef inline ns_t blk_next_done(const blkdev_t *d) noexcept nogil:
-    # time of the earliest completion; a very late time when idle
-    cdef ns_t t = <ns_t> 1 << 62
+cdef inline ns_t blk_never() noexcept nogil:
+    # the time of the next completion of an idle device
+    return <ns_t> 1 << 62
+
+
+cdef inline ns_t blk_earliest(const blkdev_t *d) noexcept nogil:
+    cdef ns_t t = blk_never()
     if d.ring[0].count:
         t = d.ring[0].req[d.ring[0].head].done
     if d.ring[1].count and d.ring[1].req[d.ring[1].head].done < t:
@@ -57,14 +62,12 @@ cdef inline ns_t blk_next_done(const blkdev_t *d) noexcept nogil:
 
 cdef inline io_req_t blk_pop(blkdev_t *d) noexcept nogil:
     # takes the earliest completion off; reads first at equal times
-    cdef int rw = 0
-    cdef io_ring_t *r
+    cdef io_ring_t *r = &d.ring[0]
     cdef io_req_t q
-    if d.ring[0].count == 0 or (d.ring[1].count
-                                and d.ring[1].req[d.ring[1].head].done < d.ring[0].req[d.ring[0].head].done):
-        rw = 1
-    r = &d.ring[rw]
+    if r.count == 0 or r.req[r.head].done > d.next_done:
+        r = &d.ring[1]
     q = r.req[r.head]
     r.head = (r.head + 1) & (r.cap - 1)
     r.count -= 1
+    d.next_done = blk_earliest(d)
     return q

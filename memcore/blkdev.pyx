@@ -27,6 +27,7 @@ cdef int blkdev_init(blkdev_t *d, int id, bint rotational, ns_t read_ns, ns_t wr
     d.page_ns = 4096 * <int64_t> 1000000000 // bandwidth
     d.nr_requests = 256
     d.last_pos = ~<uint64_t> 0 - 1
+    d.next_done = blk_never()
     d.write_bw = 100e6 / 4096
     for rw in range(2):
         d.ring[rw].cap = 1024
@@ -85,4 +86,6 @@ cdef ns_t blk_submit(blkdev_t *d, int rw, int kind, uint32_t pfn, uint64_t pos, 
     q.pfn = pfn
     q.kind = <uint32_t> kind
     r.count += 1
+    if done < d.next_done:
+        d.next_done = done
     return done

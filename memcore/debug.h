@@ -28,6 +28,7 @@ static inline void mm_host_oom(const char *what)
 #define mm_clz(x) __builtin_clzll(x)
 #define mm_likely(x) __builtin_expect(!!(x), 1)
 #define mm_unlikely(x) __builtin_expect(!!(x), 0)
-#define mm_prefetch(p) __builtin_prefetch((p), 0, 3)
-#define mm_prefetchw(p) __builtin_prefetch((p), 1, 3)
+/* GCC takes a function that only reads and prefetches for a pure one and drops the calls of it, for they
+ * return nothing: the empty asm is the side effect that keeps them. */
+#define mm_prefetchw(p) do { __builtin_prefetch((p), 1, 3); __asm__ volatile(""); } while (0)
 #endif

@@ -7,5 +7,4 @@ cdef extern from "debug.h" nogil:
     int mm_clz(unsigned long long x)
     bint mm_likely(bint x)
     bint mm_unlikely(bint x)
-    void mm_prefetch(const void *p)
     void mm_prefetchw(const void *p)

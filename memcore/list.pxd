@@ -7,10 +7,15 @@
 # Adding at either end and removing anywhere are O(1). A linked list makes reclaim wait for one dependent
 # cache miss per page scanned; a ring lets it read the next hundred frame numbers at once and prefetch
 # them. Holes vanish when the tail passes them or when a full ring is compacted.
-from .debug cimport MM_BUG_ON, mm_host_oom
+from libc.string cimport memcpy
+
+from .debug cimport MM_BUG_ON, mm_host_oom, mm_prefetchw
 from .hostmem cimport host_free, host_zalloc
 from .page cimport page_t
 from .types cimport pfn_t, uint32_t, uint64_t
+
+cdef enum:
+    RING_AHEAD = 24              # places whose frames are fetched ahead when a ring is compacted
 
 ctypedef struct lru_list_t:
     pfn_t *ring
@@ -30,6 +35,7 @@ cdef inline void lru_list_compact(lru_list_t *l, page_t *frames) noexcept nogil:
     cdef uint32_t r = l.tail, w = l.tail, n = l.used
     cdef pfn_t pfn
     while n:
+        mm_prefetchw(&frames[l.ring[r + RING_AHEAD if r + RING_AHEAD < l.cap else r]])
         pfn = l.ring[r]
         if pfn:
             l.ring[w] = pfn
@@ -48,6 +54,14 @@ cdef inline void lru_list_grow(lru_list_t *l, page_t *frames) noexcept nogil:
     cdef pfn_t pfn
     if ring == NULL:
         mm_host_oom("an LRU list")
+    if l.cap and l.tail == 0:
+        # nobody's place changes, as in a list that has only grown so far; the holes stay
+        memcpy(ring, l.ring, <size_t> l.cap * sizeof(pfn_t))
+        host_free(l.ring, <size_t> l.cap * sizeof(pfn_t))
+        l.ring = ring
+        l.head = l.cap
+        l.cap = <uint32_t> cap
+        return
     while n:
         pfn = l.ring[r]
         if pfn:

@@ -14,6 +14,7 @@ from .frames cimport free_frame
 from .lruvec cimport lru_note_cost, lruvec_t
 from .machine cimport (count, lru_add, lru_add_tail, lru_del, lruvec_page_state, machine_t, memstall_enter,
                        memstall_leave, mod_node, note_io, page_node, page_zone)
+from .node cimport node_t
 from .page cimport (PG_ACTIVE, PG_ANON, PG_DIRTY, PG_ISOLATED, PG_LOCKED, PG_LRU, PG_ORPHAN, PG_RECLAIM,
                     PG_SWAPBACKED, PG_SWAPCACHE, PG_UNEVICTABLE, PG_WORKINGSET, PG_WRITEBACK, page_t)
 from .pte cimport PTE_PRESENT, PTE_SHADOW, PTE_WORKINGSET, shadow_pack
@@ -21,7 +22,7 @@ from .slab cimport bios_change, drop_buffers, xa_nodes_change
 from .swapfile cimport (SWP_HAS_CACHE, SWP_SHADOW, SWP_WORKINGSET, SWP_ZERO, get_swap_page, swap_area_of,
                         swap_area_t, swap_node_ref, swap_node_unref, swap_slot_free, swp_slot_t)
 from .thread cimport MAX_SEGMENTS, PLUG_FLUSH_PAGES, PLUG_PAGES, PLUG_REQUESTS, thread_t
-from .types cimport MM_EINTR, MM_OK, pfn_t, swp_t, uint32_t, uint64_t, uint8_t
+from .types cimport MM_EINTR, MM_OK, int64_t, pfn_t, swp_t, uint32_t, uint64_t, uint8_t
 from .vmstat cimport (NR_FILE_PAGES, NR_SWAPCACHED, NR_VMSCAN_WRITE, NR_WRITEBACK, NR_WRITTEN, PGPGIN,
                       PGPGOUT, PGROTATED, PSWPIN, PSWPOUT, SWPIN_ZERO, SWPOUT_ZERO, WORKINGSET_ACTIVATE_ANON,
                       WORKINGSET_REFAULT_ANON, WORKINGSET_RESTORE_ANON)
@@ -62,6 +63,7 @@ cdef void add_to_page_cache(machine_t *m, filemap_t *f, uint64_t index, pfn_t pf
     p.index = <uint32_t> index
     p.mapcount = 0
     p.aux = 0
+    p.mlock_count = 0
     p.pins = 0
     xa_nodes_change(m, filemap_set(f, index, (<uint64_t> pfn << 32) | PTE_PRESENT))
     f.nrpages += 1
@@ -78,6 +80,13 @@ cdef void read_file_page(machine_t *m, filemap_t *f, pfn_t pfn) noexcept nogil:
     note_io(m, blk_submit(&m.devs[f.disk], IO_READ, IO_PAGE_READ, pfn, ((<uint64_t> f.id) << 40) + m.frames[pfn].index, m.now))
 
 
+cdef inline void count_swapcache(machine_t *m, pfn_t pfn, int64_t by) noexcept nogil:
+    # the kernel's file pages contain the swap cache
+    cdef node_t *n = page_node(m, pfn)
+    n.stat[NR_SWAPCACHED] += by
+    n.stat[NR_FILE_PAGES] += by
+
+
 cdef void cache_slot(machine_t *m, pfn_t pfn, swp_t slot) noexcept nogil:
     # slot <-> frame
     cdef swp_slot_t *s = &m.swap.slots[slot]
@@ -88,8 +97,7 @@ cdef void cache_slot(machine_t *m, pfn_t pfn, swp_t slot) noexcept nogil:
     s.value = pfn
     p.flags |= PG_SWAPCACHE
     p.swap = slot
-    mod_node(m, pfn, NR_SWAPCACHED, 1)
-    mod_node(m, pfn, NR_FILE_PAGES, 1)
+    count_swapcache(m, pfn, 1)
 
 
 cdef bint add_to_swap(machine_t *m, pfn_t pfn) noexcept nogil:
@@ -111,6 +119,7 @@ cdef void swapin_add(machine_t *m, swp_t slot, pfn_t pfn, uint32_t owner, uint32
     p.index = vpn
     p.mapcount = 0
     p.aux = 0
+    p.mlock_count = 0
     p.pins = 0
     cache_slot(m, pfn, slot)
     if s.flags & SWP_SHADOW:
@@ -191,8 +200,7 @@ cdef void delete_from_swap_cache(machine_t *m, pfn_t pfn) noexcept nogil:
         free_slot(m, p.swap)
     p.flags &= ~PG_SWAPCACHE
     p.swap = 0
-    mod_node(m, pfn, NR_SWAPCACHED, -1)
-    mod_node(m, pfn, NR_FILE_PAGES, -1)
+    count_swapcache(m, pfn, -1)
 
 
 cdef bint try_to_free_swap(machine_t *m, pfn_t pfn) noexcept nogil:
@@ -358,8 +366,7 @@ cdef bint remove_mapping(machine_t *m, pfn_t pfn) noexcept nogil:
                              | (SWP_WORKINGSET if p.flags & PG_WORKINGSET else 0))
         p.flags &= ~PG_SWAPCACHE
         p.swap = 0
-        mod_node(m, pfn, NR_SWAPCACHED, -1)
-        mod_node(m, pfn, NR_FILE_PAGES, -1)
+        count_swapcache(m, pfn, -1)
         return True
     f = m.files[p.owner]
     drop_buffers(m, pfn)

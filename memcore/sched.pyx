@@ -11,7 +11,7 @@ Run queues are ordered by virtual run time, as in CFS: a thread that slept comes
 
 from libc.stdlib cimport calloc, free, realloc
 
-from .blkdev cimport blk_next_done, blk_pop, io_req_t
+from .blkdev cimport blk_pop, io_req_t
 from .clock cimport NS_PER_SEC, ns_max, ns_min
 from .coro cimport coro_enter, coro_fn, coro_init, coro_leave
 from .debug cimport mm_host_oom
@@ -117,7 +117,7 @@ cdef inline ns_t next_event(machine_t *m) noexcept nogil:
     cdef ns_t t = m.timers[0].at if m.nr_timers else NEVER
     cdef int d
     for d in range(m.nr_devs):
-        t = ns_min(t, blk_next_done(&m.devs[d]))
+        t = ns_min(t, m.devs[d].next_done)
     return t
 
 
@@ -128,7 +128,7 @@ cdef void one_event(machine_t *m, ns_t at) noexcept nogil:
     cdef timer_t x
     m.budget -= EVENT_PRICE
     for d in range(m.nr_devs):
-        if blk_next_done(&m.devs[d]) == at:
+        if m.devs[d].next_done == at:
             q = blk_pop(&m.devs[d])
             end_io(m, <int> q.kind, q.pfn)
             return

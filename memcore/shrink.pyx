@@ -9,7 +9,7 @@ from libc.string cimport memset
 from .buddy cimport zone_t
 from .debug cimport MM_BUG_ON, mm_prefetchw
 from .frames cimport free_frame
-from .list cimport lru_list_peek, lru_list_pop_tail, lru_list_t
+from .list cimport lru_list_pop_tail, lru_list_t
 from .lruvec cimport DEACTIVATE_ANON, DEACTIVATE_FILE, LRU_ACTIVE_ANON, LRU_ACTIVE_FILE, lru_note_cost
 from .machine cimport count, lru_add, machine_t, mm_charge, mod_node
 from .migrate cimport demote_page
@@ -23,14 +23,14 @@ from .pageout cimport (PAGE_CLEAN, PAGE_SUCCESS, add_to_swap, page_put, pageout,
 from .rmap cimport page_referenced, try_to_unmap
 from .swapfile cimport vm_swap_full
 from .types cimport SWAP_CLUSTER_MAX, int64_t, ns_t, pfn_t, uint32_t
-from .vmstat cimport (NR_VMSCAN_IMMEDIATE_RECLAIM, PGACTIVATE, PGDEACTIVATE, PGDEMOTE_DIRECT,
+from .vmstat cimport (NR_MLOCK, NR_VMSCAN_IMMEDIATE_RECLAIM, PGACTIVATE, PGDEACTIVATE, PGDEMOTE_DIRECT,
                       PGDEMOTE_KSWAPD, PGLAZYFREED, PGREFILL, PGSCAN_ANON, PGSCAN_DIRECT, PGSCAN_FILE,
                       PGSCAN_KSWAPD, PGSKIP_DMA, PGSTEAL_ANON, PGSTEAL_DIRECT, PGSTEAL_FILE, PGSTEAL_KSWAPD,
-                      UNEVICTABLE_PGS_CULLED)
+                      UNEVICTABLE_PGS_CULLED, UNEVICTABLE_PGS_MLOCKED)
 from .writeback cimport wakeup_flusher_threads
 
 cdef enum:
-    LOOK_AHEAD = 96                  # frames to prefetch beyond the batch: two batches' worth of misses
+    NEXT_BATCHES = 2 * SWAP_CLUSTER_MAX
 
 cdef enum folio_references:
     FOLIOREF_RECLAIM = 0
@@ -46,29 +46,21 @@ ctypedef struct reclaim_stat_t:
     int64_t nr_unmapped
 
 
-cdef inline void prefetch_ahead(machine_t *m, const lru_list_t *l) noexcept nogil:
-    # frames of the batch after next, PTEs of the next batch (whose frames have arrived by now)
-    cdef uint32_t i, at
-    cdef pfn_t pfn
-    cdef page_t *p
-    at = l.tail + SWAP_CLUSTER_MAX
-    if l.used <= LOOK_AHEAD:
-        return
-    if at + LOOK_AHEAD <= l.cap:
-        for i in range(at + SWAP_CLUSTER_MAX, at + LOOK_AHEAD - SWAP_CLUSTER_MAX):
-            mm_prefetchw(&m.frames[l.ring[i]])
-        for i in range(at, at + SWAP_CLUSTER_MAX):
-            pfn = l.ring[i]
-            p = &m.frames[pfn]
-            if p.mapcount and p.flags & PG_ANON:
-                mm_prefetchw(&m.mms[p.owner].pt.ptes[p.index])
-        return
-    for i in range(SWAP_CLUSTER_MAX, 2 * SWAP_CLUSTER_MAX):
-        mm_prefetchw(&m.frames[lru_list_peek(l, i + SWAP_CLUSTER_MAX)])
-        pfn = lru_list_peek(l, i)
-        p = &m.frames[pfn]
-        if pfn and p.mapcount and p.flags & PG_ANON:
-            mm_prefetchw(&m.mms[p.owner].pt.ptes[p.index])
+cdef inline void prefetch_next(machine_t *m, const lru_list_t *l, int i) noexcept nogil:
+    # While page i of a batch is looked at: the PTE and slot of page i of the next batch, whose frame has
+    # arrived by now, and a frame of the batch after that. One by one, as a burst would fill the CPU's queue.
+    # The list is read anew each time: others may have changed it, or its ring, while this thread slept.
+    cdef const pfn_t *next
+    cdef const page_t *p
+    if l.used < NEXT_BATCHES or l.cap - l.tail < NEXT_BATCHES:
+        return                                   # the list ends here, or its ring does
+    next = &l.ring[l.tail]
+    p = &m.frames[next[i]]
+    mm_prefetchw(&m.frames[next[i + SWAP_CLUSTER_MAX]])
+    if p.mapcount and p.flags & PG_ANON:
+        mm_prefetchw(&m.mms[p.owner].pt.ptes[p.index])
+    if p.flags & PG_SWAPCACHE:
+        mm_prefetchw(&m.swap.slots[p.swap])
 
 
 cdef int isolate_lru_pages(machine_t *m, node_t *n, int lru, int64_t nr_to_scan, scan_control_t *sc, pfn_t *out,
@@ -82,7 +74,6 @@ cdef int isolate_lru_pages(machine_t *m, node_t *n, int lru, int64_t nr_to_scan,
     cdef pfn_t pfn
     cdef page_t *p
     cdef zone_t *z
-    prefetch_ahead(m, src)
     while scan < nr_to_scan and left:
         left -= 1
         pfn = lru_list_pop_tail(src)
@@ -130,7 +121,11 @@ cdef int folio_check_references(machine_t *m, page_t *p, pfn_t pfn) noexcept nog
     cdef bint referenced = p.flags & PG_REFERENCED != 0
     p.flags &= ~PG_REFERENCED
     if vm_flags & VM_LOCKED:
+        # mapped since the area was locked: the lock is made up for here (mlock_vma_folio)
         p.flags |= PG_MLOCKED
+        p.mlock_count = 1
+        mod_node(m, pfn, NR_MLOCK, 1)
+        count(m, UNEVICTABLE_PGS_MLOCKED, 1)
         return FOLIOREF_ACTIVATE
     if refs:
         p.flags |= PG_REFERENCED
@@ -257,6 +252,7 @@ cdef int64_t shrink_inactive_list(machine_t *m, node_t *n, int lru, int64_t nr_t
         return 0
     # Time passes page by page: writes may end while later pages of the batch are looked at.
     for i in range(taken):
+        prefetch_next(m, &n.lruvec.lists[lru], i)
         unmapped = st.nr_unmapped
         cost = m.p.c_reclaim_scan
         if shrink_one(m, n, batch[i], sc, &st, False):
@@ -300,6 +296,7 @@ cdef void shrink_active_list(machine_t *m, node_t *n, int lru, int64_t nr_to_sca
     taken = isolate_lru_pages(m, n, lru, nr_to_scan, sc, batch, &nr_scanned)
     count(m, PGREFILL, nr_scanned)
     for i in range(taken):
+        prefetch_next(m, &n.lruvec.lists[lru], i)
         p = &m.frames[batch[i]]
         if p.flags & PG_MLOCKED:
             continue

@@ -13,6 +13,7 @@ as the codec makes it, and what goes to its page file stays compressed.
 from libc.stdlib cimport free, realloc
 from libc.string cimport memset
 
+from .clock cimport NS_PER_SEC
 from .content cimport CONTENT_SAME_FILLED, content_flags, content_size
 from .frames cimport zs_get_frame, zs_put_frame
 from .hostmem cimport host_free, host_zalloc
@@ -24,9 +25,6 @@ from .types cimport (KERNEL_6_1, KERNEL_6_12, MM_EIO, MM_ENOMEM, MM_OK, PAGE_SIZ
 from .zpool cimport zhandle_t, zpool_frames_t
 from .zsmalloc cimport (zs_class_for, zs_free, zs_malloc, zs_pool_free, zs_pool_init, zs_pool_verify,
                         zs_size_of, zs_slab_pages)
-
-cdef enum:
-    NS_PER_S = 1000000000
 
 
 cdef int zram_add(machine_t *m, const zram_conf_t *conf) except -1:
@@ -72,10 +70,10 @@ cdef void zram_destroy_all(machine_t *m) noexcept nogil:
 
 
 cdef inline uint32_t seconds(machine_t *m) noexcept nogil:
-    return <uint32_t> (m.now // NS_PER_S)
+    return <uint32_t> (m.now // NS_PER_SEC)
 
 
-cdef inline void list_newest(zram_t *z, uint32_t at) noexcept nogil:
+cdef inline void zram_list_newest(zram_t *z, uint32_t at) noexcept nogil:
     z.table[at].older = z.newest
     z.table[at].newer = 0
     if z.newest:
@@ -85,7 +83,7 @@ cdef inline void list_newest(zram_t *z, uint32_t at) noexcept nogil:
     z.newest = at
 
 
-cdef inline void list_remove(zram_t *z, uint32_t at) noexcept nogil:
+cdef inline void zram_list_remove(zram_t *z, uint32_t at) noexcept nogil:
     cdef zram_slot_t *s = &z.table[at]
     if s.older:
         z.table[s.older].newer = s.newer
@@ -101,7 +99,7 @@ cdef void drop_memory(zram_t *z, zram_slot_t *s, uint32_t at) noexcept nogil:
     # what the slot holds in the pool, if anything
     if s.flags & (ZRAM_SAME | ZRAM_WB):
         return
-    list_remove(z, at)
+    zram_list_remove(z, at)
     zs_free(&z.pool, s.handle)
     s.handle = 0
     z.stat.compr_data_size -= s.length
@@ -109,7 +107,7 @@ cdef void drop_memory(zram_t *z, zram_slot_t *s, uint32_t at) noexcept nogil:
         z.stat.huge_pages -= 1
 
 
-cdef void free_slot(zram_t *z, uint32_t at) noexcept nogil:
+cdef void zram_free_slot(zram_t *z, uint32_t at) noexcept nogil:
     """zram_free_page"""
     cdef zram_slot_t *s = &z.table[at]
     if not s.flags & ZRAM_STORED:
@@ -127,7 +125,7 @@ cdef void free_slot(zram_t *z, uint32_t at) noexcept nogil:
 cdef void zram_slot_free_notify(machine_t *m, zram_t *z, swp_t slot) noexcept nogil:
     """The swap slot is free: so is what was stored for it."""
     z.stat.notify_free += 1
-    free_slot(z, slot - z.base + 1)
+    zram_free_slot(z, slot - z.base + 1)
 
 
 cdef inline bint over_limit(const zram_t *z) noexcept nogil:
@@ -159,7 +157,7 @@ cdef int zram_write(machine_t *m, zram_t *z, swp_t slot, uint32_t row) noexcept 
             zs_free(&z.pool, handle)
             z.stat.failed_writes += 1
             return MM_EIO
-    free_slot(z, at)
+    zram_free_slot(z, at)
     slab_unreclaimable_grow(m, <int64_t> zs_slab_pages(&z.pool), &z.slab_pages)
     s.flags = flags
     s.row = row
@@ -170,7 +168,7 @@ cdef int zram_write(machine_t *m, zram_t *z, swp_t slot, uint32_t row) noexcept 
     if flags & ZRAM_SAME:
         z.stat.same_pages += 1
         return MM_OK
-    list_newest(z, at)
+    zram_list_newest(z, at)
     z.stat.compr_data_size += length
     if flags & ZRAM_HUGE:
         z.stat.huge_pages += 1

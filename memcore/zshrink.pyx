@@ -8,6 +8,7 @@
 zswap writes a page as swap does: it enters the swap cache and is written from there.
 """
 from .blkdev cimport IO_DETACHED, IO_WRITE, blk_submit
+from .clock cimport NS_PER_SEC
 from .content cimport contents_t
 from .frames cimport alloc_memalloc
 from .machine cimport count, global_node_stat, machine_t, mm_charge, note_io
@@ -26,10 +27,9 @@ from .zsmalloc cimport zs_compact, zs_pool_t, zs_shrinker_count
 from .zswap cimport ZSWAP_REFERENCED, zswap_invalidate, zswap_of, zswap_rotate, zswap_t, zswap_verify
 
 cdef enum:
-    MAX_RECLAIM_RETRIES = 16         # entries in a row that gave nothing
+    WRITEBACK_RETRIES = 16           # entries in a row that gave nothing
     ZBUD_RETRIES = 8
     STORE_CLUSTER = 32               # pages of one write of a store
-    NS_PER_S = 1000000000
 
 
 # ---- zswap ----------------------------------------------------------------------------------------------
@@ -75,7 +75,7 @@ cdef void shrink_worker(machine_t *m, zswap_t *z) noexcept nogil:
     while <int64_t> z.pool.pages > z.accept_pages and z.oldest:
         if not shrink_coldest(m, z):
             failures += 1
-            if failures == MAX_RECLAIM_RETRIES:
+            if failures == WRITEBACK_RETRIES:
                 return
         mm_charge(m, m.p.c_reclaim_scan)
 
@@ -185,7 +185,7 @@ cdef void zram_daemon(machine_t *m, zram_t *z) noexcept nogil:
             s = &z.table[at]
             if not s.flags & ZRAM_STORED or s.flags & (ZRAM_SAME | ZRAM_WB):
                 continue
-            now = <uint32_t> (m.now // NS_PER_S)
+            now = <uint32_t> (m.now // NS_PER_SEC)
             if now >= s.used + z.conf.idle_after:
                 s.flags |= ZRAM_IDLE
             if not s.flags & (ZRAM_RECOMPRESSED | ZRAM_INCOMPRESSIBLE) and selected(z.conf.recompress, s):

@@ -99,7 +99,7 @@ cdef void zswap_destroy(machine_t *m) noexcept nogil:
 
 # ---- entries --------------------------------------------------------------------------------------------
 
-cdef inline void list_newest(zswap_t *z, swp_t slot) noexcept nogil:
+cdef inline void zswap_list_newest(zswap_t *z, swp_t slot) noexcept nogil:
     cdef zswap_entry_t *e = &z.entries[slot]
     e.older = z.newest
     e.newer = 0
@@ -112,7 +112,7 @@ cdef inline void list_newest(zswap_t *z, swp_t slot) noexcept nogil:
     e.flags |= ZSWAP_LISTED
 
 
-cdef inline void list_remove(zswap_t *z, swp_t slot) noexcept nogil:
+cdef inline void zswap_list_remove(zswap_t *z, swp_t slot) noexcept nogil:
     cdef zswap_entry_t *e = &z.entries[slot]
     if e.older:
         z.entries[e.older].newer = e.newer
@@ -128,8 +128,8 @@ cdef inline void list_remove(zswap_t *z, swp_t slot) noexcept nogil:
 
 cdef void zswap_rotate(zswap_t *z, swp_t slot) noexcept nogil:
     """Makes a listed entry the newest."""
-    list_remove(z, slot)
-    list_newest(z, slot)
+    zswap_list_remove(z, slot)
+    zswap_list_newest(z, slot)
 
 
 cdef inline void grow_slab(machine_t *m, zswap_t *z) noexcept nogil:
@@ -158,7 +158,7 @@ cdef void zswap_invalidate(machine_t *m, swp_t slot) noexcept nogil:
     if not e.flags & ZSWAP_STORED:
         return
     if e.flags & ZSWAP_LISTED:
-        list_remove(z, slot)
+        zswap_list_remove(z, slot)
     if e.length:
         z.pool.ops.release(z.pool, e.handle)
     else:
@@ -226,7 +226,7 @@ cdef bint zswap_store(machine_t *m, swp_t slot, uint32_t row) noexcept nogil:
         if z.is_zbud:
             remember_slot(z, handle, slot)
     else:
-        list_newest(z, slot)
+        zswap_list_newest(z, slot)
     z.stat.stored_pages += 1
     count(m, ZSWPOUT, 1)
     return True

@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pymem import oom, units, workloads
+    from pymem.devices import Disk, SwapDevice
     from pymem.errors import (
+        HostError,
         PymemError,
         ScenarioError,
         SimulationError,
@@ -25,27 +27,36 @@ if TYPE_CHECKING:
         UnitError,
         ValidationError,
     )
+    from pymem.hosts import from_host
+    from pymem.mempolicy import MemPolicy
     from pymem.regions import Anon, File
     from pymem.result import Result
     from pymem.scenario import Scenario, Task, load
     from pymem.simulation import Simulation, simulate
-    from pymem.topology import Boot, Disk, Machine, Node, SwapDevice, Zone
+    from pymem.teaching import explain, explain_linux
+    from pymem.topology import Boot, Machine, Node, Zone
 
 _PLACES = {
-    "errors": "PymemError ScenarioError SimulationError TraceError TunableError UnitError ValidationError",
+    "devices": "Disk SwapDevice",
+    "errors": "HostError PymemError ScenarioError SimulationError TraceError TunableError UnitError ValidationError",
+    "hosts": "from_host",
+    "mempolicy": "MemPolicy",
     "regions": "Anon File",
     "result": "Result",
     "scenario": "Scenario Task load",
     "simulation": "Simulation simulate",
-    "topology": "Boot Disk Machine Node SwapDevice Zone",
+    "teaching": "explain explain_linux",
+    "topology": "Boot Machine Node Zone",
 }
 _PLACE = {name: place for place, names in _PLACES.items() for name in names.split()}
 _MODULES = ("oom", "units", "workloads")
 
 __all__ = [
-    "Anon", "Boot", "Disk", "File", "Machine", "Node", "PymemError", "Result", "Scenario", "ScenarioError",
+    "Anon", "Boot", "Disk", "File", "HostError", "Machine", "MemPolicy", "Node", "PymemError", "Result", "Scenario",
+    "ScenarioError",
     "Simulation", "SimulationError", "SwapDevice", "Task", "TraceError", "TunableError", "UnitError",
-    "ValidationError", "Zone", "__version__", "load", "oom", "simulate", "units", "workloads",
+    "ValidationError", "Zone", "__version__", "explain", "explain_linux", "from_host", "load", "oom", "simulate",
+    "units", "workloads",
 ]  # fmt: skip
 
 

@@ -7,6 +7,7 @@
     │   └── UnitError      a size, time or share that cannot be read
     ├── TunableError       an unknown tunable, or a value outside its bounds
     ├── TraceError         a trace that is damaged, cut off, or not a trace
+    ├── HostError          files of a host's /proc and /sys that make no machine
     ├── ValidationError    a recording of a kernel that cannot be used
     └── SimulationError    a run that cannot go on
 
@@ -34,6 +35,10 @@ class TunableError(PymemError, ValueError):
 
 class TraceError(PymemError, ValueError):
     """A trace that is damaged, cut off, or not a trace; the message names file and place."""
+
+
+class HostError(PymemError, ValueError):
+    """Files of a host's ``/proc`` and ``/sys`` that make no machine; the message names file and line."""
 
 
 class ValidationError(PymemError, ValueError):

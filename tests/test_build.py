@@ -22,7 +22,7 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PROJECT = PYPROJECT["project"]
 EXTENSIONS = sorted(
     path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".")
-    for folder in ("memcore", "pymem/traces")
+    for folder in ("memcore", "pymem/traces", "pymem/workloads")
     for path in (ROOT / folder).glob("*.pyx")
 )
 STUBS = sorted(path.relative_to(ROOT) for top in ("memcore", "pymem") for path in (ROOT / top).rglob("*.pyi"))

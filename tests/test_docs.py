@@ -113,6 +113,7 @@ def recordings(tmp_path):
     with Writer(tmp_path / "my.pmt") as writer:
         writer.add_task("app", [pymem.Anon(pages=4)])
         writer.append(np.array([0, 1, 3], np.uint32))
+    (tmp_path / "stairs.cfg").write_text("a, 8192\n\nphase\n1\na, 1, 64, 1\n")
     np.save(tmp_path / "records.npy", np.array([0, 300, 5 | 1 << 31], np.uint32))
     return tmp_path
 
@@ -241,5 +242,5 @@ def test_every_foreign_format_has_its_row():
     from pymem.traces.readers import READERS
 
     text = (ROOT / "docs" / "traces.md").read_text(encoding="utf-8")
-    shown = re.findall(r"^\| `(\w+)` \| [^|]+ \| [^|]+ \| [^|]+ \|$", text, re.MULTILINE)
+    shown = re.findall(r"^\| `([\w-]+)` \| [^|]+ \| [^|]+ \| [^|]+ \|$", text, re.MULTILINE)
     assert sorted(shown) == sorted(reader.name for reader in READERS)

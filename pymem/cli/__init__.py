@@ -29,7 +29,7 @@ def main() -> None:
 def _app() -> Any:  # typer is imported only when the command runs
     import typer
 
-    from pymem.cli import compressibility, oom, run, trace, tunables, validate
+    from pymem.cli import compressibility, explain, machine, oom, run, trace, tunables, validate
 
     app = typer.Typer(
         name="pymem", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -49,5 +49,7 @@ def _app() -> Any:  # typer is imported only when the command runs
     app.command("tunables")(tunables.command)
     app.command("validate")(validate.command)
     app.command("compressibility")(compressibility.command)
+    app.command("explain")(explain.command)
+    app.add_typer(machine.app, name="machine")
     app.add_typer(trace.app, name="trace")
     return app

@@ -57,7 +57,8 @@ cdef int fill_zones(machine_t *m, node_t *n, zones) except -1:
             m.frames[pfn].flags = PG_PCP
             m.frames[pfn].zone = <uint8_t> z.id
             pcp_push(&z.pcp[last_cpu(m, n.nid)], <uint32_t> pfn)
-        metadata_place(m, z, first - listed, zs.get("metadata", 0))
+        metadata = zs.get("metadata", 0)
+        metadata_place(m, z, first - listed, metadata)
     return 0
 
 

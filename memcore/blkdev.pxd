@@ -9,6 +9,7 @@ cdef enum io_kind:               # what completion means; see pageout.pyx
     IO_PAGE_READ = 0             # fills a locked frame
     IO_PAGE_WRITE = 1            # ends writeback of a frame
     IO_DETACHED = 2              # nobody waits
+    IO_BIO_WRITE = 3             # as IO_PAGE_WRITE, for the first page of a bio of a file system
 
 ctypedef struct io_req_t:
     ns_t done

@@ -61,8 +61,8 @@ cdef class Engine:
     params: tunables and costs by the names of params.pxd (all required).
     nodes: per node {"cpus": int, "distance": [int], "access_ns": [int], "tier": int (0 is the fastest),
         "demotion": [nid] (of the next slower tier), "zones": [{"idx", "start_pfn", "spanned", "managed", "present",
-        "free", "percpu", "foreign", "watermarks", "protection"}]}; a zone's kernel memory is what of `managed` is neither
-        `free` nor `percpu`.
+        "free", "percpu", "metadata", "foreign", "watermarks", "protection"}]}; a zone's kernel memory is
+        what of `managed` is not `free`, `percpu` or `metadata`.
     cpu_nodes: node of each CPU.
     devices: [{"rotational", "read_ns", "write_ns", "queue_depth", "bandwidth"}].
     swaps: [{"slots", "priority" (None: automatic), "device", "rotational", "zram"}]; "zram" is None or

@@ -14,6 +14,7 @@ ctypedef struct filemap_t:
     int64_t nrnodes              # tree nodes: slab memory
     ns_t dirtied_when            # of the oldest dirty page since the file was last clean
     uint64_t writeback_index     # where the flusher goes on
+    uint64_t bio_end             # page that would continue the last bio written
     int32_t *mappers             # ids of the address spaces that map it
     int32_t nr_mappers
 

@@ -6,7 +6,7 @@ from .vmstat cimport PGALLOC_DMA
 
 cdef pfn_t rmqueue_slow(machine_t *m, int zone, int order) noexcept nogil
 cdef pfn_t alloc_reserve(machine_t *m, int nid, int order) noexcept nogil
-cdef pfn_t alloc_memalloc(machine_t *m) noexcept nogil
+cdef pfn_t alloc_memalloc(machine_t *m, int order) noexcept nogil
 cdef pfn_t alloc_kernel_frame(machine_t *m) noexcept nogil
 cdef void free_kernel_frame(machine_t *m, pfn_t pfn) noexcept nogil
 cdef void free_frame(machine_t *m, pfn_t pfn) noexcept nogil

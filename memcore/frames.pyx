@@ -81,8 +81,8 @@ cdef void drain_all_pages(machine_t *m) noexcept nogil:
             drain_zone_pages(&m.zones[i], m.frames)
 
 
-cdef pfn_t alloc_memalloc(machine_t *m) noexcept nogil:
-    """A frame for what will free others (PF_MEMALLOC): from a zone above LOW, above MIN, or from the reserves."""
+cdef pfn_t alloc_memalloc(machine_t *m, int order) noexcept nogil:
+    """A block for what will free others (PF_MEMALLOC): from a zone above LOW, above MIN, or from the reserves."""
     cdef node_t *here = &m.nodes[m.cpus[m.cpu].nid]
     cdef int i, zi, id, wmark = WMARK_LOW
     cdef pfn_t pfn
@@ -90,14 +90,14 @@ cdef pfn_t alloc_memalloc(machine_t *m) noexcept nogil:
         for i in range(here.nr_fallback):
             for zi in range(MAX_NR_ZONES - 1, -1, -1):
                 id = m.nodes[here.fallback[i]].first_zone + zi
-                if m.zones[id].managed and zone_watermark_ok(&m.zones[id], 0, wmark_pages(&m.zones[id], wmark),
+                if m.zones[id].managed and zone_watermark_ok(&m.zones[id], order, wmark_pages(&m.zones[id], wmark),
                                                              MAX_NR_ZONES - 1, m.zones[id].nr_free):
-                    pfn = rmqueue(m, id, 0)
+                    pfn = rmqueue(m, id, order)
                     if pfn:
                         count_numa(m, pfn, here.nid)
                         return pfn
         wmark -= 1
-    pfn = alloc_reserve(m, here.nid, 0)
+    pfn = alloc_reserve(m, here.nid, order)
     if pfn:
         count_numa(m, pfn, here.nid)
     return pfn
@@ -117,7 +117,7 @@ cdef void count_numa(machine_t *m, pfn_t pfn, int nid) noexcept nogil:
 
 cdef pfn_t alloc_kernel_frame(machine_t *m) noexcept nogil:
     """A frame that stays the kernel's: for a pool or for slab; 0 without memory."""
-    cdef pfn_t pfn = alloc_memalloc(m)
+    cdef pfn_t pfn = alloc_memalloc(m, 0)
     if pfn:
         m.frames[pfn].flags = PG_KERNEL
     return pfn

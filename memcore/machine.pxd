@@ -57,12 +57,16 @@ cdef enum:
 cdef enum:                       # slab caches, see slab.pyx
     SLAB_XA_NODE = 0             # tree nodes of page and swap caches
     SLAB_BUFFER_HEAD = 1
-    NR_SLAB_CACHES = 2
+    SLAB_BIO = 2                 # a write of a file in flight
+    SLAB_BIOVEC = 3              # and its list of pages, always as long as it may get
+    NR_SLAB_CACHES = 4
 
 ctypedef struct slab_cache_t:
     int64_t objects
     int32_t per_slab
     int32_t order                # of a slab's pages
+    int32_t keep                 # empty slabs that are not given back
+    int32_t item                 # what its pages are counted as
     pfn_t *blocks
     int64_t nr_blocks
     int64_t cap_blocks

@@ -23,6 +23,7 @@ cdef enum:                       # page_t.flags; the kernel's names
     PG_ORPHAN = 1 << 18          # last user gone while locked, isolated or under writeback
     PG_PCP = 1 << 19             # free, in a per-CPU list
     PG_MAPPEDFILE = 1 << 20      # file page counted in nr_mapped
+    PG_HELD = 1 << 21            # metadata whose buffers a file system holds: cannot be released
     PG_UNCACHED = 1 << 22        # was read in by readahead and not used yet
     PG_PRIVATE = 1 << 24         # has a buffer head
     PG_LRU_BATCH = 1 << 25       # still in a CPU's batch on the way to its LRU list: only that CPU can isolate it

@@ -6,7 +6,7 @@ Sources: mm/filemap.c, mm/swap_state.c, mm/page_io.c, mm/vmscan.c (pageout, __re
 """
 from libc.stdlib cimport malloc
 
-from .blkdev cimport IO_PAGE_READ, IO_PAGE_WRITE, IO_READ, IO_WRITE, blk_submit
+from .blkdev cimport IO_BIO_WRITE, IO_PAGE_READ, IO_PAGE_WRITE, IO_READ, IO_WRITE, blk_submit
 from .content cimport CONTENT_ZERO, content_flags, content_of_write
 from .debug cimport MM_BUG_ON
 from .filemap cimport filemap_set, filemap_t
@@ -18,7 +18,7 @@ from .node cimport node_t
 from .page cimport (PG_ACTIVE, PG_ANON, PG_DIRTY, PG_ISOLATED, PG_LOCKED, PG_LRU, PG_ORPHAN, PG_RECLAIM,
                     PG_SWAPBACKED, PG_SWAPCACHE, PG_UNEVICTABLE, PG_WORKINGSET, PG_WRITEBACK, page_t)
 from .pte cimport PTE_PRESENT, PTE_SHADOW, PTE_WORKINGSET, shadow_pack
-from .slab cimport drop_buffers, xa_nodes_change
+from .slab cimport bios_change, drop_buffers, xa_nodes_change
 from .swapfile cimport (SWP_HAS_CACHE, SWP_SHADOW, SWP_WORKINGSET, SWP_ZERO, get_swap_page, swap_area_of,
                         swap_area_t, swap_node_ref, swap_node_unref, swap_slot_free, swp_slot_t)
 from .thread cimport MAX_SEGMENTS, PLUG_FLUSH_PAGES, PLUG_PAGES, PLUG_REQUESTS, thread_t
@@ -475,6 +475,9 @@ cdef void end_io(machine_t *m, int kind, pfn_t pfn) noexcept nogil:
             wake_page_waiters(m, pfn)
     elif kind == IO_PAGE_WRITE:
         end_writeback(m, pfn)
+    elif kind == IO_BIO_WRITE:
+        end_writeback(m, pfn)
+        bios_change(m, -1)
     else:
         return
     if p.flags & PG_ORPHAN and p.pins == 0:

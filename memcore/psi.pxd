@@ -44,3 +44,9 @@ cdef inline void psi_change(psi_cpu_t *c, ns_t now, int what, int by) noexcept n
     # one task on this CPU entered (+1) or left (-1) a state
     psi_record_times(c, now)
     c.tasks[what] += by
+
+
+cdef inline void psi_switch(psi_cpu_t *c, ns_t now, int by) noexcept nogil:
+    # a task in reclaim got the CPU (+1) or gave it up (-1)
+    psi_record_times(c, now)
+    c.oncpu_memstall += by

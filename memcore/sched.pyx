@@ -14,17 +14,18 @@ from libc.stdlib cimport calloc, free, realloc
 from .blkdev cimport blk_pop, io_req_t
 from .clock cimport NS_PER_SEC, ns_max, ns_min
 from .coro cimport coro_enter, coro_fn, coro_init, coro_leave
-from .debug cimport mm_host_oom
 from .machine cimport (EV_TASK_START, EXIT_ALARM, EXIT_DONE, EXIT_IDLE, EXIT_LIMIT, EXIT_NONE, EXIT_TIME, cpu_t,
                        log_event, machine_t, timer_t)
 from .mmap cimport dup_mm
 from .oom cimport oom_reaper
 from .pageout cimport end_io
-from .psi cimport NR_IOWAIT, NR_MEMSTALL, NR_MEMSTALL_RUNNING, NR_RUNNING, psi_change, psi_update_averages
+from .psi cimport (NR_IOWAIT, NR_MEMSTALL, NR_MEMSTALL_RUNNING, NR_RUNNING, psi_change, psi_switch,
+                   psi_update_averages)
 from .sample cimport take_sample
 from .task cimport task_main
 from .thread cimport (STALL_CPU, STALL_DEVICE, STALL_FSYNC, THREAD_FLUSHER, THREAD_KSWAPD, THREAD_KWORKER,
                       THREAD_REAPER, THREAD_TASK, TH_BLOCKED, TH_DEAD, TH_RUNNABLE, TH_RUNNING, thread_t)
+from .timer cimport TIMER_ALARM, TIMER_PSI, TIMER_SAMPLE, TIMER_WAKE, timer_add, timer_remove, timers_verify
 from .types cimport ns_t, uint64_t
 from .vmscan cimport kswapd_main
 from .writeback cimport wb_main
@@ -32,82 +33,11 @@ from .zshrink cimport zshrink_main
 
 cdef enum:
     STACK_SIZE = 131072
-    TIMER_WAKE = 0
-    TIMER_SAMPLE = 1
-    TIMER_PSI = 2
-    TIMER_ALARM = 3
     EVENT_PRICE = 8              # accesses: events use up budget too, or a sleeping machine would never come back
     WAKEUP_BONUS = 3000000       # a waking thread gets at most this much (ns) of virtual time for free
     WAKEUP_GRANULARITY = 1000000  # and runs at once if it is this far behind the running one
 
 cdef ns_t NEVER = <ns_t> 1 << 62
-
-
-# ---- timers ---------------------------------------------------------------------------------------------
-
-cdef inline bint timer_before(const timer_t *a, const timer_t *b) noexcept nogil:
-    return a.at < b.at or a.at == b.at and a.seq < b.seq
-
-
-cdef inline void timer_place(machine_t *m, int i, timer_t x) noexcept nogil:
-    m.timers[i] = x
-    if x.thread:
-        m.threads[x.thread].timer = i + 1
-
-
-cdef void timer_up(machine_t *m, int i, timer_t x) noexcept nogil:
-    cdef int parent
-    while i > 0:
-        parent = (i - 1) >> 1
-        if not timer_before(&x, &m.timers[parent]):
-            break
-        timer_place(m, i, m.timers[parent])
-        i = parent
-    timer_place(m, i, x)
-
-
-cdef void timer_down(machine_t *m, int i, timer_t x) noexcept nogil:
-    cdef int child
-    while True:
-        child = 2 * i + 1
-        if child >= m.nr_timers:
-            break
-        if child + 1 < m.nr_timers and timer_before(&m.timers[child + 1], &m.timers[child]):
-            child += 1
-        if not timer_before(&m.timers[child], &x):
-            break
-        timer_place(m, i, m.timers[child])
-        i = child
-    timer_place(m, i, x)
-
-
-cdef void timer_add(machine_t *m, ns_t at, int thread, int kind) noexcept nogil:
-    cdef timer_t *grown
-    cdef timer_t x
-    if m.nr_timers == m.cap_timers:
-        m.cap_timers = m.cap_timers * 2 + 64
-        grown = <timer_t *> realloc(m.timers, m.cap_timers * sizeof(timer_t))
-        if grown == NULL:
-            mm_host_oom("timers")
-        m.timers = grown
-    m.timer_seq += 1
-    x = timer_t(at=at, seq=m.timer_seq, thread=thread, kind=kind)
-    m.nr_timers += 1
-    timer_up(m, m.nr_timers - 1, x)
-
-
-cdef void timer_remove(machine_t *m, int i) noexcept nogil:
-    cdef timer_t last
-    if m.timers[i].thread:
-        m.threads[m.timers[i].thread].timer = 0
-    m.nr_timers -= 1
-    if i == m.nr_timers:
-        return
-    last = m.timers[m.nr_timers]
-    if i > 0 and timer_before(&last, &m.timers[(i - 1) >> 1]):
-        timer_up(m, i, last)
-    else:
-        timer_down(m, i, last)
 
 
 # ---- events ---------------------------------------------------------------------------------------------
@@ -204,7 +134,7 @@ cdef void dispatch(machine_t *m, int cpu, thread_t *t, ns_t at) noexcept nogil:
     t.state = TH_RUNNING
     t.run_start = c.now
     if t.memstall:
-        m.psi.cpu[cpu].oncpu_memstall += 1
+        psi_switch(&m.psi.cpu[cpu], c.now, 1)
 
 
 cdef void enqueue(machine_t *m, int cpu, thread_t *t) noexcept nogil:
@@ -352,7 +282,7 @@ cdef void preempt(machine_t *m) noexcept nogil:
     if c.nr_queued and m.now >= c.slice_end:
         # somebody waits for this CPU and the slice is over
         if t.memstall:
-            m.psi.cpu[m.cpu].oncpu_memstall -= 1
+            psi_switch(&m.psi.cpu[m.cpu], m.now, -1)
         t.ready_since = m.now
         enqueue(m, m.cpu, t)
         pick_next(m, m.cpu)
@@ -577,7 +507,7 @@ cdef void sched_run(machine_t *m) noexcept nogil:
 
 
 cdef int sched_verify(machine_t *m) except -1:
-    """Each thread is where its state says; the timer heap is a heap. Raises AssertionError."""
+    """Each thread is where its state says, and so are the timers. Raises AssertionError."""
     cdef int i, at, queued
     for i in range(m.nr_cpus):
         if m.cpus[i].curr and m.threads[m.cpus[i].curr].state != TH_RUNNING:
@@ -591,10 +521,5 @@ cdef int sched_verify(machine_t *m) except -1:
             at = m.threads[at].rq_next
         if queued != m.cpus[i].nr_queued:
             raise AssertionError(f"CPU {i}: {queued} threads queued, counted {m.cpus[i].nr_queued}")
-    for i in range(1, m.nr_timers):
-        if timer_before(&m.timers[i], &m.timers[(i - 1) >> 1]):
-            raise AssertionError("timers are out of order")
-    for i in range(m.nr_timers):
-        if m.timers[i].thread and m.threads[m.timers[i].thread].timer != i + 1:
-            raise AssertionError(f"thread {m.timers[i].thread} lost its timer")
+    timers_verify(m)
     return 0

@@ -15,8 +15,8 @@ from .machine cimport count, lru_add, lru_add_drain, machine_t, mm_charge, mod_n
 from .migrate cimport demote_page
 from .mm cimport VM_EXEC, VM_LOCKED
 from .node cimport PGDAT_DIRTY, PGDAT_WRITEBACK, node_t
-from .page cimport (PG_ACTIVE, PG_ANON, PG_DIRTY, PG_ISOLATED, PG_LOCKED, PG_LRU, PG_LRU_BATCH, PG_MLOCKED, PG_ORPHAN,
-                    PG_RECLAIM, PG_REFERENCED, PG_SWAPBACKED, PG_SWAPCACHE, PG_UNEVICTABLE, PG_WORKINGSET,
+from .page cimport (PG_ACTIVE, PG_ANON, PG_DIRTY, PG_HELD, PG_ISOLATED, PG_LOCKED, PG_LRU, PG_LRU_BATCH, PG_MLOCKED,
+                    PG_ORPHAN, PG_RECLAIM, PG_REFERENCED, PG_SWAPBACKED, PG_SWAPCACHE, PG_UNEVICTABLE, PG_WORKINGSET,
                     PG_WRITEBACK, page_t)
 from .pageout cimport (PAGE_CLEAN, PAGE_SUCCESS, add_to_swap, page_put, pageout, remove_mapping,
                        try_to_free_swap)
@@ -188,6 +188,10 @@ cdef bint shrink_one(machine_t *m, node_t *n, pfn_t pfn, scan_control_t *sc, rec
         set_active(m, p, pfn, st)
         return False
     if refs == FOLIOREF_KEEP:
+        return False
+    if p.flags & PG_HELD:
+        # filemap_release_folio finds buffers in use
+        set_active(m, p, pfn, st)
         return False
     if n.can_demote and not sc.no_demotion and demote_page(m, n, pfn):
         st.nr_demoted += 1

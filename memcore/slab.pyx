@@ -13,9 +13,10 @@ not create new ones.
 from libc.stdlib cimport realloc
 
 from .buddy cimport zone_t
-from .frames cimport alloc_kernel_frame, alloc_reserve, free_block, free_kernel_frame
-from .machine cimport SLAB_BUFFER_HEAD, SLAB_XA_NODE, count, machine_t, slab_cache_t
-from .page cimport PG_KERNEL, PG_PRIVATE
+from .frames cimport alloc_kernel_frame, alloc_memalloc, free_block, free_kernel_frame
+from .lruvec cimport LRU_ACTIVE_FILE
+from .machine cimport SLAB_BIO, SLAB_BIOVEC, SLAB_BUFFER_HEAD, SLAB_XA_NODE, count, lru_add, machine_t, slab_cache_t
+from .page cimport PG_ACTIVE, PG_HELD, PG_KERNEL, PG_PRIVATE
 from .node cimport node_t
 from .types cimport MAX_NR_ZONES, int64_t, pfn_t, uint8_t
 from .vmstat cimport (NR_FILE_PAGES, NR_KERNEL_PINNED, NR_SLAB_RECLAIMABLE, NR_SLAB_UNRECLAIMABLE,
@@ -27,10 +28,12 @@ cdef enum:
 
 
 cdef void slab_caches_init(machine_t *m) noexcept nogil:
-    m.slabs[SLAB_XA_NODE].per_slab = 28          # of 576 bytes
-    m.slabs[SLAB_XA_NODE].order = 2
-    m.slabs[SLAB_BUFFER_HEAD].per_slab = 39      # of 104 bytes
-    m.slabs[SLAB_BUFFER_HEAD].order = 0
+    # of 576, 104, 200 (to whole cache lines) and 4096 bytes; what is kept of the latter two, min_partial and the
+    # lists of the CPUs: 5 + 4 and 6 + 3
+    m.slabs[SLAB_XA_NODE] = slab_cache_t(0, 28, 2, 2, NR_SLAB_RECLAIMABLE, NULL, 0, 0)
+    m.slabs[SLAB_BUFFER_HEAD] = slab_cache_t(0, 39, 0, 2, NR_SLAB_RECLAIMABLE, NULL, 0, 0)
+    m.slabs[SLAB_BIO] = slab_cache_t(0, 16, 0, 9, NR_SLAB_UNRECLAIMABLE, NULL, 0, 0)
+    m.slabs[SLAB_BIOVEC] = slab_cache_t(0, 8, 3, 9, NR_SLAB_UNRECLAIMABLE, NULL, 0, 0)
 
 
 cdef void slab_grow(machine_t *m, slab_cache_t *s) noexcept nogil:
@@ -44,13 +47,13 @@ cdef void slab_grow(machine_t *m, slab_cache_t *s) noexcept nogil:
             return
         s.blocks = grown
         s.cap_blocks = cap
-    pfn = alloc_reserve(m, m.cpus[m.cpu].nid, s.order)
+    pfn = alloc_memalloc(m, s.order)
     if pfn == 0:
         return
     for i in range(1 << s.order):
         m.frames[pfn + i].flags = PG_KERNEL
         m.frames[pfn + i].zone = m.frames[pfn].zone
-    m.nodes[m.zones[m.frames[pfn].zone].nid].stat[NR_SLAB_RECLAIMABLE] += 1 << s.order
+    m.nodes[m.zones[m.frames[pfn].zone].nid].stat[s.item] += 1 << s.order
     s.blocks[s.nr_blocks] = pfn
     s.nr_blocks += 1
 
@@ -59,7 +62,7 @@ cdef void slab_shrink_one(machine_t *m, slab_cache_t *s) noexcept nogil:
     cdef pfn_t pfn, i
     s.nr_blocks -= 1
     pfn = s.blocks[s.nr_blocks]
-    m.nodes[m.zones[m.frames[pfn].zone].nid].stat[NR_SLAB_RECLAIMABLE] -= 1 << s.order
+    m.nodes[m.zones[m.frames[pfn].zone].nid].stat[s.item] -= 1 << s.order
     for i in range(1 << s.order):
         m.frames[pfn + i].flags = 0
     free_block(m, pfn, s.order)
@@ -75,7 +78,7 @@ cdef void slab_change(machine_t *m, int which, int by) noexcept nogil:
     want = (s.objects + s.per_slab - 1) // s.per_slab
     if want > s.nr_blocks:
         slab_grow(m, s)
-    elif want + 2 < s.nr_blocks:
+    elif want + s.keep < s.nr_blocks:
         slab_shrink_one(m, s)
 
 
@@ -98,6 +101,28 @@ cdef void drop_buffers(machine_t *m, pfn_t pfn) noexcept nogil:
         slab_change(m, SLAB_BUFFER_HEAD, -1)
 
 
+cdef void bios_change(machine_t *m, int by) noexcept nogil:
+    """`by` more or fewer bios of a file system in flight: they come and go with each write, in slabs that do so too."""
+    slab_change(m, SLAB_BIO, by)
+    slab_change(m, SLAB_BIOVEC, by)
+
+
+cdef int metadata_place(machine_t *m, zone_t *z, int64_t end, int64_t pages) except -1:
+    """`pages` before `end`, out of the zone's kernel memory, are page cache of a block device: superblock, group
+    descriptors and bitmaps, whose buffers the mounted file system holds."""
+    cdef node_t *n = &m.nodes[z.nid]
+    cdef int64_t pfn
+    if not 0 <= pages <= n.stat[NR_KERNEL_PINNED]:
+        raise ValueError(f"metadata of {pages} pages in {n.stat[NR_KERNEL_PINNED]} pages of kernel memory")
+    for pfn in range(end - pages, end):
+        m.frames[pfn].flags = PG_ACTIVE | PG_HELD
+        m.frames[pfn].zone = <uint8_t> z.id
+        lru_add(m, <pfn_t> pfn)
+    n.stat[NR_KERNEL_PINNED] -= pages
+    n.stat[NR_FILE_PAGES] += pages
+    return 0
+
+
 cdef int slab_place(machine_t *m) except -1:
     """Slab that shrinkers may free lies at the end of the largest zone's kernel memory on node 0."""
     cdef node_t *n = &m.nodes[0]
@@ -118,6 +143,7 @@ cdef int slab_place(machine_t *m) except -1:
     m.slab_pool = z.start_pfn + z.spanned - z.nr_free - m.slab_freeable
     for j in range(m.nr_cpus):
         m.slab_pool -= z.pcp[j].count
+    m.slab_pool -= z.nr_lru[LRU_ACTIVE_FILE]
     for k in range(m.slab_freeable):
         m.frames[m.slab_pool + k].flags = PG_KERNEL
         m.frames[m.slab_pool + k].zone = <uint8_t> z.id

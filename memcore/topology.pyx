@@ -9,7 +9,7 @@ from .mempolicy cimport MPOL_BIND, MPOL_DEFAULT, MPOL_LOCAL, mempolicy_t
 from .node cimport node_build_zonelist, node_t
 from .page cimport PG_PCP
 from .page_alloc cimport build_zonelist
-from .slab cimport slab_caches_init, slab_place
+from .slab cimport metadata_place, slab_caches_init, slab_place
 from .types cimport MAX_NODES, MAX_NR_ZONES, int32_t, int64_t, uint32_t, uint64_t, uint8_t
 from .vmstat cimport NR_KERNEL_PINNED
 from .zonelist cimport zonelist_t
@@ -58,6 +58,8 @@ cdef int fill_zones(machine_t *m, node_t *n, zones) except -1:
             m.frames[pfn].flags = PG_PCP
             m.frames[pfn].zone = <uint8_t> z.id
             pcp_push(&z.pcp[last_cpu(m, n.nid)], <uint32_t> pfn)
+        metadata = zs.get("metadata", 0)
+        metadata_place(m, z, first - listed, metadata)
     return 0
 
 

@@ -10,7 +10,7 @@ cdef void domain_dirty_limits(machine_t *m) noexcept nogil
 cdef int64_t dirty_pos_ratio(int64_t freerun, int64_t limit, int64_t dirty) noexcept nogil
 cdef uint64_t dirty_poll_interval(int64_t dirty, int64_t thresh) noexcept nogil
 cdef void balance_dirty_pages_ratelimited(machine_t *m, int dev) noexcept nogil
-cdef void write_file_page(machine_t *m, filemap_t *f, pfn_t pfn) noexcept nogil
+cdef int write_file_page(machine_t *m, filemap_t *f, pfn_t pfn) noexcept nogil
 cdef void wakeup_flusher_threads(machine_t *m) noexcept nogil
 cdef void wb_main(machine_t *m, int dev) noexcept nogil
 cdef void sync_file(machine_t *m, filemap_t *f) noexcept nogil

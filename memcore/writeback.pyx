@@ -5,14 +5,14 @@ flusher writes, above the middle of both writers begin to sleep, at the hard one
 writes files that have been dirty for dirty_expire, looked at every dirty_writeback. Reclaim itself leaves
 dirty file pages to the flusher (see vmscan).
 """
-from .blkdev cimport IO_PAGE_WRITE, IO_WRITE, blk_submit, blkdev_t
+from .blkdev cimport IO_BIO_WRITE, IO_PAGE_WRITE, IO_WRITE, blk_submit, blkdev_t
 from .clock cimport NS_PER_MS, NS_PER_SEC
 from .filemap cimport filemap_find_dirty, filemap_t
 from .machine cimport (EV_DIRTY_THROTTLE, EV_WRITEBACK, count, global_free, global_node_stat, log_event,
                        machine_t, mm_charge, mod_node, note_io, page_zone, wb_t)
 from .page cimport PG_DIRTY, PG_WRITEBACK, page_t
 from .rmap cimport page_mkclean
-from .slab cimport attach_buffers
+from .slab cimport attach_buffers, bios_change
 from .thread cimport STALL_DEVICE, STALL_DIRTY, STALL_FSYNC, thread_t
 from .types cimport int64_t, ns_t, pfn_t, uint64_t
 from .vmstat cimport NR_ACTIVE_FILE, NR_DIRTIED, NR_DIRTY, NR_INACTIVE_FILE, NR_WRITEBACK, PGPGOUT
@@ -57,15 +57,21 @@ cdef void start_page_writeback(machine_t *m, pfn_t pfn) noexcept nogil:
     page_zone(m, pfn).nr_write_pending += 1
 
 
-cdef void write_file_page(machine_t *m, filemap_t *f, pfn_t pfn) noexcept nogil:
-    """Starts writing a dirty file page: PTEs become read-only, the device gets it."""
-    page_mkclean(m, pfn)
+cdef int write_file_page(machine_t *m, filemap_t *f, pfn_t pfn) noexcept nogil:
+    """Starts writing a dirty file page: PTEs become read-only, the device gets it. Returns how many PTEs."""
+    cdef uint64_t index = m.frames[pfn].index
+    cdef int kind = IO_PAGE_WRITE
+    cdef int cleaned = page_mkclean(m, pfn)
+    if index != f.bio_end:
+        kind = IO_BIO_WRITE
+        bios_change(m, 1)
+    f.bio_end = index + 1
     account_page_cleaned(m, f, pfn)
     start_page_writeback(m, pfn)
     count(m, PGPGOUT, 4)
     m.wbs[f.disk].written += 1
-    note_io(m, blk_submit(&m.devs[f.disk], IO_WRITE, IO_PAGE_WRITE, pfn,
-                          ((<uint64_t> f.id) << 40) + m.frames[pfn].index, m.now))
+    note_io(m, blk_submit(&m.devs[f.disk], IO_WRITE, kind, pfn, ((<uint64_t> f.id) << 40) + index, m.now))
+    return cleaned
 
 
 cdef void wait_for_queue(machine_t *m, int dev, int cause) noexcept nogil:
@@ -233,6 +239,8 @@ cdef int64_t write_inode(machine_t *m, filemap_t *f, int64_t budget, bint backgr
     cdef int64_t at, done = 0
     cdef bint wrapped = False
     cdef pfn_t pfn
+    cdef ns_t cost
+    f.bio_end = f.npages        # no page of it: a pass does not go on with the bio of the last one
     while done < budget and f.nrdirty:
         at = filemap_find_dirty(f, f.writeback_index)
         if at < 0:
@@ -245,9 +253,12 @@ cdef int64_t write_inode(machine_t *m, filemap_t *f, int64_t budget, bint backgr
         pfn = <pfn_t> (f.slots[at] >> 32)
         if m.frames[pfn].flags & PG_WRITEBACK:
             continue
-        write_file_page(m, f, pfn)
+        cost = m.p.c_writeback_page
+        if write_file_page(m, f, pfn):
+            # the CPUs that use the mapping must forget that they may write
+            cost += m.p.c_tlb_flush + m.p.c_tlb_flush_cpu * (m.nr_cpus - 1)
         done += 1
-        mm_charge(m, m.p.c_writeback_page)
+        mm_charge(m, cost)
         if done & 31 == 0:
             wait_for_queue(m, f.disk, STALL_DEVICE)
             if background and done & 1023 == 0 and not over_background(m):

@@ -53,6 +53,9 @@ class Zone:
         What is not in use when the run begins.
     percpu : int
         Further free pages, in per-CPU lists: a machine that has run for a while has some hundred.
+    metadata : int
+        Pages of the kernel's in which a mounted file system keeps its superblock, group descriptors and bitmaps open:
+        on the active file list, where reclaim meets them in vain.
     foreign : int
         Free pages in page blocks of unmovable memory.  When nothing else is free and a program gets these, the kernel
         raises the watermarks of the zone for a while (``watermark_boost_factor``) and wakes kswapd for it alone: 6.1
@@ -71,6 +74,7 @@ class Zone:
     managed: int
     free: int
     percpu: int = 0
+    metadata: int = 0
     foreign: int = 0
     watermarks: tuple[int, int, int] | None = None
     protection: tuple[int, ...] = ()
@@ -87,6 +91,7 @@ class Zone:
             )
         key = f"zone {self.name}"
         integer(self.percpu, f"{key}.percpu", 0, self.managed - self.free)
+        integer(self.metadata, f"{key}.metadata", 0, self.managed - self.free - self.percpu)
         integer(self.foreign, f"{key}.foreign", 0, self.free)
         for name in ("watermarks", "protection"):
             pages = getattr(self, name)

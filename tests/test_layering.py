@@ -22,7 +22,7 @@ MEMCORE_LEVELS = [
     "buddy lruvec mm",  # 3
     "node workingset",  # 4
     "machine",  # 5
-    "frames rmap sample content placement balance",  # 6
+    "frames rmap sample content placement balance timer",  # 6
     "slab",  # 7
     "migrate writeback zswap zram",  # 8
     "pageout",  # 9

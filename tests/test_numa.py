@@ -221,7 +221,8 @@ def test_a_node_without_cpus_is_tidied_up_to_distance_30(distance, tidied):
         assert lab.counts()["pgsteal_direct"] == sum(tries(lab)) > 0
     else:
         assert tries(lab) == []
-        assert moved["pgsteal_kswapd"] > 0
+        # by whom depends on who gets the only CPU
+        assert moved["pgsteal_kswapd"] + moved["pgsteal_direct"] > 0
 
 
 def test_a_node_with_cpus_of_its_own_is_not_tidied_by_others():

@@ -114,7 +114,7 @@ class Recording:
         return None if value is None else int(value)
 
     def disk(self, device: str) -> dict[str, int] | None:
-        """Reads, writes, and ms of each, of a disk during the run (``/proc/diskstats``)."""
+        """Reads, writes, ms of each, and ms in which there were any, of a disk during the run (``/proc/diskstats``)."""
         now = self._disk("other_end", device)
         if now is None:
             return None
@@ -126,7 +126,7 @@ class Recording:
         for found, figures in _DISK.findall(text):
             if found == device:
                 f = [int(value) for value in figures.split()]
-                return {"reads": f[0], "read_ms": f[3], "writes": f[4], "write_ms": f[7]}
+                return {"reads": f[0], "read_ms": f[3], "writes": f[4], "write_ms": f[7], "busy_ms": f[9]}
         return None
 
 

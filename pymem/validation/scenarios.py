@@ -38,10 +38,10 @@ DISK_NS = 200_000
 TURN_NS = 10_000_000
 #: Free pages in page blocks of unmovable and reclaimable memory: inferences, since no recording shows mobility.
 #: Machines that use zone DMA down to 159 free pages always raise its watermarks, those that stop at 219 hardly ever.
-FOREIGN = {"DMA": 200}
-#: In 6.12 such pages remain after runs that used every other one: in zone DMA32 170 to 360 of them in blocks of 8 and
-#: more pages, which cannot have come from pages freed one by one, and some smaller ones.
-FOREIGN_612 = {"DMA": 200, "DMA32": 350}
+#: In other zones 6.1 claims 1024 pages at a time for each of the two kinds, so that on average half of the last claim of
+#: each is free.  In 6.12 such pages remain after runs that used every other one: in zone DMA32 170 to 360 of them in
+#: blocks of 8 and more pages, which cannot have come from pages freed one by one, and some smaller ones.
+FOREIGN = {"6.1": {"DMA": 200, "DMA32": 1024, "Normal": 1024}, "6.12": {"DMA": 200, "DMA32": 350}}
 MAX_TURNS = 20_000
 #: Contents that recordings call otherwise: their zero pages begin with 64 random bytes.
 CONTENTS = {"zero": "zero64"}
@@ -125,13 +125,17 @@ def machine(recording: Recording) -> Machine:
     for z in recording.data["zoneinfo_start"]:
         pages: dict[str, Any] = {key: int(z[key]) for key in _ZONE}
         marks = (int(z["min"]), int(z["low"]), int(z["high"]))
-        foreign = min((FOREIGN if recording.kernel == "6.1" else FOREIGN_612).get(z["zone"], 0), int(z["free"]))
+        foreign = min(FOREIGN[recording.kernel].get(z["zone"], 0), int(z["free"]))
         nodes.setdefault(int(z["node"]), []).append(Zone(z["zone"], **pages, watermarks=marks, foreign=foreign))
     hidden = hidden_pages(recording) // len(nodes)
-    for zones in nodes.values():
+    for nid, zones in nodes.items():
         largest = max(range(len(zones)), key=lambda i: zones[i].managed)
         zone = zones[largest]
-        zones[largest] = replace(zone, percpu=min(hidden, zone.managed - zone.free))
+        # What is on the active file list after mounting and preparing the file is the file system's own.
+        found = recording.data.get("nodes_start", {}).get(f"{nid}/vmstat", {})
+        metadata = int(found.get("nr_active_file", 0))
+        listed = min(hidden, zone.managed - zone.free - metadata)
+        zones[largest] = replace(zone, percpu=listed, metadata=metadata)
     cpus = int(recording.data.get("cpus") or recording.config.get("smp", 1))
     shares = [len(part) for part in np.array_split(np.arange(cpus), len(nodes))]
     # Slab of node 0: what arms node reclaim there, and all there is on a machine of one node.
@@ -167,13 +171,17 @@ def _figures(disk: Disk) -> dict[str, Any]:
 def _disk(recording: Recording, device: str) -> Disk:
     """An emulated disk: the latency that its reads had, and the limit on requests if it had one."""
     found = recording.disk(device)
-    read = DISK_NS
+    read, depth = DISK_NS, 32
     if found is not None and found["reads"] >= 1000:
         read = max(found["read_ms"] * 1_000_000 // found["reads"], 20_000)
     iops = int(recording.config.get("iops") or 0)
     if iops:  # requests per second, however long they are
-        read = 1_000_000_000 // iops
-    return Disk("nvme", read=read, write=read, queue_depth=1 if iops else 32, bandwidth=2_000_000_000)
+        read, depth = 1_000_000_000 // iops, 1
+    elif device == "vdb" and found is not None and found["writes"] >= 1000:
+        # Flushers keep the queue full: what the disk is busy without a read is the time it takes for their writes.
+        each = (found["busy_ms"] - found["read_ms"]) * 1_000_000 // found["writes"]
+        depth = min(max(round(read / max(each, 1)), 1), depth)
+    return Disk("nvme", read=read, write=read, queue_depth=depth, bandwidth=2_000_000_000)
 
 
 def slowness(recording: Recording) -> dict[str, float]:

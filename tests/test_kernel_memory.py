@@ -1,0 +1,119 @@
+"""Pages of the kernel's own that programs notice: metadata that cannot be reclaimed, blocks that are not for them."""
+
+import pytest
+from lab import NO_SLAB, SECOND, Lab, anon, file, machine, op, sleep, store
+
+from memcore.engine import EVENT_KINDS
+from pymem import Disk, Machine, SwapDevice
+from pymem.records import Op
+from pymem.topology import Node, Zone
+
+pytestmark = pytest.mark.engine
+
+
+def two_nodes(*, metadata):
+    """1024 pages with the CPU, of which the file system has some, and 4096 next to them."""
+    home = Zone("Normal", 1, 1024, 1024, 1024, 1024 - metadata, metadata=metadata)
+    away = Zone("Normal", 1025, 4096, 4096, 4096, 4096)
+    return Machine(nodes=[Node(zones=(home,), cpus=1), Node(zones=(away,), cpus=0)], boot=NO_SLAB)
+
+
+# 4 held pages per round of node reclaim, from priority 4 on. Priority 2: 4 >> 2 = 1 is deactivated, 1: 3 >> 1 = 1 more,
+# 0: no longer fewer inactive (2) than active (2), so the two inactive ones are scanned, in vain, and become active.
+# 2 held pages: one is deactivated at priority 1 and comes back at 0. One: deactivated at 0, and the next round's priority
+# 0 finds it inactive: half a scan a round.
+@pytest.mark.parametrize(("held", "halves"), [(4, 4), (2, 2), (1, 1)])
+def test_held_metadata_is_deactivated_and_activated_in_every_round(held, halves):
+    lab = Lab(two_nodes(metadata=held), kernel="6.1", a=[anon(3000)],
+              vm={"zone_reclaim_mode": 1, "min_unmapped_ratio": 0})  # fmt: skip
+    assert lab.counts()["nr_active_file"] == held
+    moved = lab.do("a", store(range(2000)))
+    rounds = moved["zone_reclaim_failed"]
+    assert rounds > 900
+    for name in ("pgactivate", "pgdeactivate", "pgscan_file"):
+        assert moved[name] == pytest.approx(rounds * halves / 2, abs=1)
+    assert moved["pgsteal_file"] == 0
+    end = lab.counts()
+    assert end["nr_active_file"] + end["nr_inactive_file"] == end["nr_file_pages"] == held
+
+
+def test_held_metadata_survives_what_evicts_everything_else():
+    lab = Lab(two_nodes(metadata=8), kernel="6.1", a=[file(9000)])
+    for first in range(0, 9000, 100):
+        lab.do("a", op(Op.READ, first, 100))
+    end = lab.counts()
+    assert end["pgsteal_kswapd"] > 3000
+    # what was read once was never active
+    assert end["nr_active_file"] == 8
+
+
+def test_each_foreign_block_raises_the_watermarks_once():
+    """Of 8192 free pages the last 1024 lie in two blocks of unmovable memory; high is 96, and 608 while raised."""
+    lab = Lab(
+        Machine(nodes=[Node(zones=(Zone("Normal", 1, 8192, 8192, 8192, 8192, foreign=1024),))], boot=NO_SLAB),
+        kernel="6.1", a=[file(12000, advice="random")],
+    )  # fmt: skip
+
+    def read(first, end):
+        for at in range(first, end, 100):
+            lab.do("a", *[op(Op.READ, page) for page in range(at, at + 100)], sleep(SECOND))
+        log, _ = lab.engine.event_log()
+        woken = (log["kind"] == EVENT_KINDS.index("kswapd_wake")).sum()
+        return woken, lab.counts()["pgsteal_kswapd"], lab.engine.zones()[0]["free"]
+
+    assert read(0, 7000)[:2] == (0, 0)
+    # the first block: memory is far above high, so as much is reclaimed as the marks rose, 512 pages
+    woken, stolen, _ = read(7000, 7200)
+    assert woken == 1
+    assert 512 <= stolen < 512 + 32
+    assert lab.engine.zones()[0]["boost"] == 0
+    # where it was before, nothing happens: the block is no longer foreign
+    woken, again, left = read(7200, 8000)
+    assert (woken, again) == (1, stolen)
+    assert 512 < left < 1024
+    # the second one: there is less than the raised mark, so kswapd works as ever, until there is more
+    woken, more, left = read(8000, 8200)
+    assert woken == 2
+    assert stolen < more < stolen + 512
+    assert 508 < left <= 608 + 64
+
+
+def test_slab_is_a_hit_of_its_node_too():
+    """numa_hit counts requests, whatever their order: 100 pages, and the two tree nodes of the file in a slab of four."""
+    lab = Lab(machine(2048), a=[file(200)])
+    moved = lab.do("a", op(Op.READ, 0, 100))
+    read_ahead = moved["nr_file_pages"]
+    assert moved["pgalloc_normal"] == read_ahead + 4
+    assert lab.engine.zones()[0]["stat"]["numa_hit"] == read_ahead + 1
+
+
+def test_writes_in_flight_hold_slab():
+    """Each bio takes 200 bytes, 16 in a page, and a list of pages of 4096 bytes, 8 in a slab of 8 pages."""
+    lab = Lab(machine(4096, cpus=2, disk=Disk("hdd")), a=[file(2000, advice="random")])
+    # one run of pages: one bio, one slab of each kind, which stay
+    lab.do("a", op(Op.WRITE, 0, 200))
+    moved = lab.do("a", op(Op.FSYNC, 0))
+    assert moved["nr_written"] == 200
+    assert moved["nr_slab_unreclaimable"] == 1 + 8
+    # 300 bios: of the slabs they need 9 of each kind stay
+    lab.do("a", *[op(Op.WRITE, page) for page in range(300, 900, 2)])
+    moved = lab.do("a", op(Op.FSYNC, 300))
+    assert moved["nr_written"] == 300
+    assert lab.counts()["nr_slab_unreclaimable"] == 9 * (1 + 8)
+    # more than 72 were in flight at a time, in more slabs than stayed
+    assert moved["pgfree"] >= 8
+
+
+def test_pressure_does_not_depend_on_how_often_it_is_read():
+    """One CPU for a writer and kswapd: who is stalled changes with every switch."""
+
+    def full(step):
+        lab = Lab(machine(1024, swap=[SwapDevice("64MiB", kind="nvme")]), a=[anon(6000)])
+        for first in range(0, 6000, step):
+            lab.do("a", store(range(first, first + step)))
+            lab.engine.psi()
+        return lab.engine.psi()
+
+    often, once = full(50), full(6000)
+    for kind in ("memory_some", "memory_full", "cpu_some"):
+        assert often[kind]["total"] == pytest.approx(once[kind]["total"], rel=0.03), kind

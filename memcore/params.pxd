@@ -65,6 +65,7 @@ ctypedef struct params_t:
     int64_t c_unmap_page
     int64_t c_reclaim_scan
     int64_t c_reclaim_free
+    int64_t c_reclaim_cache
     int64_t c_reclaim_unmap
     int64_t c_tlb_flush
     int64_t c_tlb_flush_cpu

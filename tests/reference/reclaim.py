@@ -200,11 +200,12 @@ class Reclaim(Memory):
         kept = []
         for page in pages:
             unmapped = did["unmapped"]
+            cached = page.file is not None and page.entry is None
             free = self.shrink_page(sc, page, did)
             if not free:
                 kept.append(page)
             yield from self.charge(
-                self.costs["reclaim_scan"] + free * self.costs["reclaim_free"]
+                (self.costs["reclaim_cache"] if cached else self.costs["reclaim_scan"] + free * self.costs["reclaim_free"])
                 + (did["unmapped"] - unmapped) * self.costs["reclaim_unmap"]
             )  # fmt: skip
         for page in kept:

@@ -52,6 +52,7 @@ ctypedef struct params_t:
     int64_t slab_freeable               # and those one can: dentries, inodes
     int64_t slab_unreclaimable
     int64_t ramfs_pages                 # of the kernel memory on node 0: files that lie in memory
+    int64_t ramfs_mapped                # of those: what programs outside the simulation have mapped
     int64_t buffer_heads                # 1: the file system attaches one to pages that are written (ext4)
     int64_t thread_stack_pages          # kernel stack + task struct of one task
     # cost model, ns
@@ -65,6 +66,7 @@ ctypedef struct params_t:
     int64_t c_unmap_page
     int64_t c_reclaim_scan
     int64_t c_reclaim_free
+    int64_t c_reclaim_cache
     int64_t c_reclaim_unmap
     int64_t c_tlb_flush
     int64_t c_tlb_flush_cpu

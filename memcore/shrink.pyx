@@ -246,6 +246,8 @@ cdef int64_t shrink_inactive_list(machine_t *m, node_t *n, int lru, int64_t nr_t
     cdef reclaim_stat_t st = reclaim_stat_t(0, 0, 0, 0, 0)
     cdef ns_t cost
     cdef int64_t unmapped
+    cdef page_t *p
+    cdef bint cached
     lru_add_drain(m)
     taken = isolate_lru_pages(m, n, lru, nr_to_scan, sc, batch, &nr_scanned)
     count(m, PGSCAN_KSWAPD if sc.is_kswapd else PGSCAN_DIRECT, nr_scanned)
@@ -258,11 +260,14 @@ cdef int64_t shrink_inactive_list(machine_t *m, node_t *n, int lru, int64_t nr_t
     for i in range(taken):
         prefetch_next(m, &n.lruvec.lists[lru], i)
         unmapped = st.nr_unmapped
-        cost = m.p.c_reclaim_scan
+        p = &m.frames[batch[i]]
+        cached = p.mapcount == 0 and not p.flags & PG_ANON  # no page table to look at
+        cost = m.p.c_reclaim_cache if cached else m.p.c_reclaim_scan
         if shrink_one(m, n, batch[i], sc, &st, False):
             nr_reclaimed += 1
             batch[i] = 0
-            cost += m.p.c_reclaim_free
+            if not cached:
+                cost += m.p.c_reclaim_free
         if st.nr_unmapped > unmapped:
             cost += m.p.c_reclaim_unmap
         mm_charge(m, cost)

@@ -19,7 +19,7 @@ from .machine cimport SLAB_BIO, SLAB_BIOVEC, SLAB_BUFFER_HEAD, SLAB_XA_NODE, cou
 from .page cimport PG_ACTIVE, PG_HELD, PG_KERNEL, PG_PRIVATE
 from .node cimport node_t
 from .types cimport MAX_NR_ZONES, int64_t, pfn_t, uint8_t
-from .vmstat cimport (NR_FILE_PAGES, NR_KERNEL_PINNED, NR_SLAB_RECLAIMABLE, NR_SLAB_UNRECLAIMABLE,
+from .vmstat cimport (NR_FILE_PAGES, NR_KERNEL_PINNED, NR_MAPPED, NR_SLAB_RECLAIMABLE, NR_SLAB_UNRECLAIMABLE,
                       SLABS_SCANNED)
 
 cdef enum:
@@ -137,6 +137,7 @@ cdef int slab_place(machine_t *m) except -1:
         raise ValueError(f"slab of {k} pages in {n.stat[NR_KERNEL_PINNED]} pages of kernel memory")
     n.stat[NR_KERNEL_PINNED] -= k
     n.stat[NR_FILE_PAGES] += m.p.ramfs_pages
+    n.stat[NR_MAPPED] += m.p.ramfs_mapped
     n.stat[NR_SLAB_RECLAIMABLE] = m.p.slab_reclaimable + m.p.slab_freeable
     n.stat[NR_SLAB_UNRECLAIMABLE] = m.p.slab_unreclaimable
     m.slab_freeable = min(m.p.slab_freeable, max(0, z.managed - z.nr_free))

@@ -77,6 +77,7 @@ def build(scenario: Scenario) -> tuple[door.Engine, dict[int, Task]]:
     params.update(
         machine.slab(), thread_stack_pages=THREAD_STACK_PAGES,
         ramfs_pages=parse_pages(machine.boot.ramfs, "machine.boot.ramfs"),
+        ramfs_mapped=parse_pages(machine.boot.ramfs_mapped, "machine.boot.ramfs_mapped"),
         buffer_heads=int(FILESYSTEMS[machine.filesystem]),
     )  # fmt: skip
     nodes, cpu_nodes = _nodes(scenario, layout)

@@ -153,6 +153,9 @@ class Boot:
         inodes), and the rest.
     ramfs : int or str
         Part of `kernel`: files of an initial RAM disk, which count as page cache (``Cached``) and never leave memory.
+    ramfs_mapped : int or str
+        Part of `ramfs`: what programs outside the simulation run, which counts as ``Mapped``.  Node reclaim takes it
+        for page cache of the node that it may not unmap (``vm.min_unmapped_ratio``).
     """
 
     kernel: int | str | None = None
@@ -160,6 +163,12 @@ class Boot:
     slab_freeable: int | str | None = None
     slab_unreclaimable: int | str | None = None
     ramfs: int | str = 0
+    ramfs_mapped: int | str = 0
+
+    def __post_init__(self) -> None:
+        ramfs, mapped = (parse_pages(getattr(self, n), f"machine.boot.{n}") for n in ("ramfs", "ramfs_mapped"))
+        if mapped > ramfs:
+            raise ScenarioError(f"machine.boot.ramfs_mapped: {mapped} pages; accepted is up to the {ramfs} of ramfs")
 
 
 @dataclass(frozen=True)

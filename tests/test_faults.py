@@ -226,8 +226,8 @@ def forked():
     params = tunables.engine_params(tunables.resolve(VM, "6.12"), "6.12", 2048)
     params |= {name: cost.default for name, cost in tunables.COSTS.items()} | ROOMY.slab()
     engine = Engine(
-        params={**params, "thread_stack_pages": 5, "buffer_heads": 0, "ramfs_pages": 0}, cpu_nodes=[0],
-        swaps=[{"slots": 512, "device": 0}],
+        params={**params, "thread_stack_pages": 5, "buffer_heads": 0, "ramfs_pages": 0, "ramfs_mapped": 0},
+        cpu_nodes=[0], swaps=[{"slots": 512, "device": 0}],
         devices=[{"rotational": False, "read_ns": 80_000, "write_ns": 25_000, "queue_depth": 64,
                   "bandwidth": 2_000_000_000}],
         nodes=[{"cpus": 1, "distance": [10], "access_ns": [90],

@@ -6,7 +6,7 @@ from lab import NO_SLAB, SECOND, Lab, anon, file, machine, op, sleep, store
 from memcore.engine import EVENT_KINDS
 from pymem import Disk, Machine, SwapDevice
 from pymem.records import Op
-from pymem.topology import Node, Zone
+from pymem.topology import Boot, Node, Zone
 
 pytestmark = pytest.mark.engine
 
@@ -18,10 +18,10 @@ def two_nodes(*, metadata):
     return Machine(nodes=[Node(zones=(home,), cpus=1), Node(zones=(away,), cpus=0)], boot=NO_SLAB)
 
 
-# 4 held pages per round of node reclaim, from priority 4 on. Priority 2: 4 >> 2 = 1 is deactivated, 1: 3 >> 1 = 1 more,
-# 0: no longer fewer inactive (2) than active (2), so the two inactive ones are scanned, in vain, and become active.
-# 2 held pages: one is deactivated at priority 1 and comes back at 0. One: deactivated at 0, and the next round's priority
-# 0 finds it inactive: half a scan a round.
+# 4 held pages per round of node reclaim, from priority 4 on. Priority 2: 4 >> 2 = 1 is deactivated, 1: 3 >> 1 = 1
+# more, 0: no longer fewer inactive (2) than active (2), so the two inactive are scanned, in vain, and become active.
+# 2 held pages: one is deactivated at priority 1 and comes back at 0. One: deactivated at 0, and the next round's
+# priority 0 finds it inactive: half a scan a round.
 @pytest.mark.parametrize(("held", "halves"), [(4, 4), (2, 2), (1, 1)])
 def test_held_metadata_is_deactivated_and_activated_in_every_round(held, halves):
     lab = Lab(two_nodes(metadata=held), kernel="6.1", a=[anon(3000)],
@@ -45,6 +45,27 @@ def test_held_metadata_survives_what_evicts_everything_else():
     assert end["pgsteal_kswapd"] > 3000
     # what was read once was never active
     assert end["nr_active_file"] == 8
+
+
+@pytest.mark.parametrize("mapped", [0, 200])
+def test_mapped_files_of_others_keep_page_cache_from_node_reclaim(mapped):
+    """Of 400 pages of page cache node reclaim takes what exceeds 10 % of the node, 102 pages, and what is mapped."""
+    home = Zone("Normal", 1, 1024, 1024, 1024, 824)
+    away = Zone("Normal", 1025, 4096, 4096, 4096, 4096)
+    boot = Boot(kernel=0, slab_reclaimable=0, slab_freeable=0, slab_unreclaimable=0, ramfs=200 * 4096,
+                ramfs_mapped=mapped * 4096)  # fmt: skip
+    lab = Lab(
+        Machine(nodes=[Node(zones=(home,), cpus=1), Node(zones=(away,), cpus=0)], boot=boot),
+        a=[anon(3000), file(400)], vm={"zone_reclaim_mode": 1, "min_unmapped_ratio": 10},
+    )  # fmt: skip
+    lab.do("a", op(Op.READ, 3000, 400))
+    assert lab.engine.node_stats(0)["nr_file_pages"] == 600
+    assert lab.engine.node_stats(0)["nr_mapped"] == mapped
+    lab.do("a", store(range(2000)))
+    end = lab.engine.node_stats(0)
+    left = end["nr_inactive_file"] + end["nr_active_file"]
+    # a round takes 32 pages or more
+    assert 102 + mapped - 64 < left <= 102 + mapped
 
 
 def test_each_foreign_block_raises_the_watermarks_once():
@@ -79,7 +100,7 @@ def test_each_foreign_block_raises_the_watermarks_once():
 
 
 def test_slab_is_a_hit_of_its_node_too():
-    """numa_hit counts requests, whatever their order: 100 pages, and the two tree nodes of the file in a slab of four."""
+    """numa_hit counts requests of any order: 100 pages, and one slab of four for the tree nodes of the file."""
     lab = Lab(machine(2048), a=[file(200)])
     moved = lab.do("a", op(Op.READ, 0, 100))
     read_ahead = moved["nr_file_pages"]

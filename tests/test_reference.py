@@ -23,8 +23,8 @@ pytestmark = pytest.mark.engine
 RUN = {"phases": (Phase.explicit, Phase.generate)}
 STORE = 1 << 31
 START = 1000  # first frame: neither the zone nor its free part begins on a block boundary
-COSTS = ("anon_fault cow_fault zero_page_fault file_minor_fault major_fault reclaim_scan reclaim_free reclaim_unmap "
-         "tlb_flush reclaim_pass page_cache_add context_switch wakeup sched_slice").split()  # fmt: skip
+COSTS = ("anon_fault cow_fault zero_page_fault file_minor_fault major_fault reclaim_scan reclaim_free reclaim_cache "
+         "reclaim_unmap tlb_flush reclaim_pass page_cache_add context_switch wakeup sched_slice").split()  # fmt: skip
 # Limits that the scheduler's writeback keeps, and a counter that nothing in the engine feeds.
 UNMODELLED = {"nr_dirty_threshold", "nr_dirty_background_threshold", "workingset_nodes"}
 ALWAYS_EQUAL = {"numa_hit", "numa_local"}  # one node: every request
@@ -158,6 +158,7 @@ def test_memory_enough(managed, used, parts, high_fraction, scale):
 costs = st.fixed_dictionaries({}, optional={
     "anon_fault": st.integers(0, 2000), "major_fault": st.integers(0, 5000), "file_minor_fault": st.integers(0, 2000),
     "reclaim_scan": st.integers(0, 1000), "reclaim_free": st.integers(0, 1000),
+    "reclaim_cache": st.integers(0, 1000),
     "reclaim_unmap": st.integers(0, 2000), "tlb_flush": st.integers(0, 2000),
     "reclaim_pass": st.integers(0, 10_000), "page_cache_add": st.integers(0, 2000),
     "context_switch": st.integers(0, 5000), "wakeup": st.integers(0, 5000),

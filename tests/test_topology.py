@@ -185,6 +185,8 @@ def test_a_device_has_the_figures_of_its_kind_unless_given(kind):
         (lambda: Machine(swap=[SwapDevice("9TiB")] * 2), "machine.swap: more than 4294967294 slots (16 TiB) together"),
         (lambda: Machine(disk="nvme"), "machine.disk: 'nvme'; accepted is a pymem.Disk"),
         (lambda: Machine(boot=3), "machine.boot: 3; accepted is a pymem.Boot"),
+        (lambda: Boot(ramfs=4096, ramfs_mapped=8192), "machine.boot.ramfs_mapped: 2 pages; accepted is up to the 1 of"),
+        (lambda: Zone("DMA", 1, 9, 9, 9, 5, percpu=2, metadata=3), "zone DMA.metadata: 3; accepted is 0 to 2"),
         (lambda: Machine(boot=Boot(kernel="600MiB")), "machine.boot: the kernel would hold"),
         (lambda: Machine(distances=[[10, 20]]), "machine.distances: 1 rows of [2]; accepted are 1 rows of 1 numbers"),
         (lambda: Machine(distances=[[9]]), "machine.distances[0]: 9; accepted is 10 to 254"),

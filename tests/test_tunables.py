@@ -253,7 +253,7 @@ def test_every_parameter_of_the_engine_is_set_and_no_other(project_root):
     names = set(re.findall(r"^    \w+ (\w+)\s*(?:#.*)?$", body, re.MULTILINE))
     # Those of the machine.
     slab = {"slab_reclaimable", "slab_freeable", "slab_unreclaimable"}
-    slab |= {"thread_stack_pages", "buffer_heads", "ramfs_pages"}
+    slab |= {"thread_stack_pages", "buffer_heads", "ramfs_pages", "ramfs_mapped"}
     assert set(engine_params(resolve({}, "6.12"), "6.12", PAGES)) | set(COSTS) | slab == names
 
 

@@ -37,7 +37,8 @@ def host_toml(host: Host) -> str:
         lines += ["swap = [", *(f"    {_value(_swap(device))}," for device in machine.swap), "]"]
     if machine.distances:
         lines.append(f"distances = {_value([list(row) for row in machine.all_distances])}")
-    boot = {name: value for name, value in vars(machine.boot).items() if value is not None and name != "ramfs"}
+    given = vars(machine.boot).items()
+    boot = {name: value for name, value in given if value is not None and not name.startswith("ramfs")}
     if boot:
         lines.append(f"boot = {_value(boot)}")
     for number, node in enumerate(machine.all_nodes if machine.nodes else ()):

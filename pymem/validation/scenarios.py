@@ -38,7 +38,7 @@ DISK_NS = 200_000
 TURN_NS = 10_000_000
 #: Free pages in page blocks of unmovable and reclaimable memory: inferences, since no recording shows mobility.
 #: Machines that use zone DMA down to 159 free pages always raise its watermarks, those that stop at 219 hardly ever.
-#: In other zones 6.1 claims 1024 pages at a time for each of the two kinds, so that on average half of the last claim of
+#: In other zones 6.1 claims 1024 pages at a time for each of the two kinds, so on average half of the last claim of
 #: each is free.  In 6.12 such pages remain after runs that used every other one: in zone DMA32 170 to 360 of them in
 #: blocks of 8 and more pages, which cannot have come from pages freed one by one, and some smaller ones.
 FOREIGN = {"6.1": {"DMA": 200, "DMA32": 1024, "Normal": 1024}, "6.12": {"DMA": 200, "DMA32": 350}}
@@ -140,6 +140,7 @@ def machine(recording: Recording) -> Machine:
     shares = [len(part) for part in np.array_split(np.arange(cpus), len(nodes))]
     # Slab of node 0: what arms node reclaim there, and all there is on a machine of one node.
     v = recording.data.get("nodes_start", {}).get("0/vmstat") or recording.data["vmstat_start"]
+    ramfs = max(int(v.get("nr_file_pages", 0)) - int(v["nr_active_file"]) - int(v["nr_inactive_file"]), 0)
     return Machine(
         nodes=tuple(Node(zones=tuple(zones), cpus=n) for zones, n in zip(nodes.values(), shares, strict=True)),
         swap=_swap(recording),
@@ -147,7 +148,7 @@ def machine(recording: Recording) -> Machine:
         boot=Boot(
             kernel=0, slab_reclaimable=int(v.get("nr_slab_reclaimable", 0)) * 4096, slab_freeable=0,
             slab_unreclaimable=int(v.get("nr_slab_unreclaimable", 0)) * 4096,
-            ramfs=max(int(v.get("nr_file_pages", 0)) - int(v["nr_active_file"]) - int(v["nr_inactive_file"]), 0) * 4096,
+            ramfs=ramfs * 4096, ramfs_mapped=min(int(v.get("nr_mapped", 0)), ramfs) * 4096,
         ),
     )  # fmt: skip
 

@@ -200,13 +200,13 @@ class Reclaim(Memory):
         kept = []
         for page in pages:
             unmapped = did["unmapped"]
+            cached = page.file is not None and page.entry is None
             free = self.shrink_page(sc, page, did)
             if not free:
                 kept.append(page)
-            yield from self.charge(
-                self.costs["reclaim_scan"] + free * self.costs["reclaim_free"]
-                + (did["unmapped"] - unmapped) * self.costs["reclaim_unmap"]
-            )  # fmt: skip
+            looked = self.costs["reclaim_scan"] + free * self.costs["reclaim_free"]
+            unmapping = (did["unmapped"] - unmapped) * self.costs["reclaim_unmap"]
+            yield from self.charge((self.costs["reclaim_cache"] if cached else looked) + unmapping)
         for page in kept:
             self.age += page.active
             self.put_back(page)

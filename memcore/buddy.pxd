@@ -29,7 +29,7 @@ ctypedef struct zone_t:
     int64_t virgin_end
     int64_t nr_free              # NR_FREE_PAGES: without the per-CPU lists
     int64_t foreign              # frames in page blocks of unmovable memory that programs get when no others are left
-    bint v61                     # kernel 6.1: a fallback takes all of them
+    bint v61                     # kernel 6.1: a fallback takes a whole page block
     int64_t foreign_start        # the first of them
     int64_t fallbacks            # times one of them was given since the watermarks were last raised for it
     int64_t boost

@@ -6,8 +6,8 @@ spilled in batches.
 
 Of migrate types there are two: what programs get is movable, and the frames from `foreign_start` on lie in page
 blocks of unmovable or reclaimable memory. Their free blocks have lists of their own, which are used when there is no
-movable page left. 6.1 then makes all of them movable at once (move_freepages_block in steal_suitable_fallback); 6.12
-takes page by page, the smallest block first, and what is freed returns there.
+movable page left. 6.1 then makes all of a page block movable at once (move_freepages_block in steal_suitable_fallback);
+6.12 takes page by page, the smallest block first, and what is freed returns there.
 
 A zone begins as a run of order-10 blocks that nobody has touched. They are not linked but remembered as a
 range (`virgin`), so a machine of 1 TiB is created without touching its frames.
@@ -165,20 +165,26 @@ cdef inline int smallest(const free_area_t *areas, int order) noexcept nogil:
 
 
 cdef void claim_foreign(zone_t *z, page_t *frames) noexcept nogil:
-    # The free foreign blocks become movable for good, page block by page block, each a fallback. A page block that is
-    # still foreign has less than half of it free.
-    cdef pfn_t rest = 0, pfn
-    cdef int64_t before = z.nr_free
+    # The free pages of the first foreign page block become movable for good: one fallback. Of a free block that
+    # reaches beyond it the rest stays foreign.
+    cdef pfn_t rest = 0, pfn, after
+    cdef pfn_t end = (<pfn_t> z.foreign_start | (PAGEBLOCK_PAGES - 1)) + 1
     cdef int order
-    for order in range(NR_ORDERS):
-        while z.foreign_area[order].head:
-            pfn = z.foreign_area[order].head
-            area_del(z, frames, pfn, order)
-            z.nr_free -= 1 << order
-            frames[pfn].swap = rest
-            rest = pfn
-    z.fallbacks += (before - z.nr_free + PAGEBLOCK_PAGES // 2 - 1) // (PAGEBLOCK_PAGES // 2)
-    z.foreign_start = z.start_pfn + z.spanned
+    for order in range(MAX_ORDER, -1, -1):
+        pfn = z.foreign_area[order].head
+        while pfn:
+            after = frames[pfn].swap
+            if pfn < end:
+                area_del(z, frames, pfn, order)
+                if pfn + (<pfn_t> 1 << order) > end:
+                    area_add(z, frames, end, order - 1)
+                    frames[pfn].order = <uint8_t> (order - 1)
+                z.nr_free -= 1 << frames[pfn].order
+                frames[pfn].swap = rest
+                rest = pfn
+            pfn = after
+    z.fallbacks += rest != 0
+    z.foreign_start = min(<int64_t> end, z.start_pfn + z.spanned)
     while rest:
         pfn = rest
         rest = frames[pfn].swap
@@ -189,7 +195,7 @@ cdef pfn_t rmqueue_buddy(zone_t *z, page_t *frames, int order) noexcept nogil:
     """Smallest sufficient block, split down; its first frame, or 0."""
     cdef int o = smallest(z.free_area, order)
     cdef pfn_t pfn
-    if o > MAX_ORDER and smallest(z.foreign_area, order) <= MAX_ORDER:
+    while o > MAX_ORDER and smallest(z.foreign_area, order) <= MAX_ORDER:
         if z.v61:
             claim_foreign(z, frames)
             o = smallest(z.free_area, order)

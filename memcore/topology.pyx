@@ -42,7 +42,7 @@ cdef int add_zones(machine_t *m, node_t *n, zones) except -1:
 cdef int fill_zones(machine_t *m, node_t *n, zones) except -1:
     """What is free at the start, what lies in a per-CPU list, and what the kernel holds."""
     cdef zone_t *z
-    cdef int64_t end, first, listed, pfn
+    cdef int64_t end, first, listed, pfn, metadata
     for zs in zones:
         z = &m.zones[n.first_zone + <int> zs["idx"]]
         end = z.start_pfn + z.spanned
@@ -59,7 +59,8 @@ cdef int fill_zones(machine_t *m, node_t *n, zones) except -1:
             m.frames[pfn].zone = <uint8_t> z.id
             pcp_push(&z.pcp[last_cpu(m, n.nid)], <uint32_t> pfn)
         metadata = zs.get("metadata", 0)
-        metadata_place(m, z, first - listed, metadata)
+        first -= listed
+        metadata_place(m, z, first, metadata)
     return 0
 
 

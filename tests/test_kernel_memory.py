@@ -69,9 +69,9 @@ def test_mapped_files_of_others_keep_page_cache_from_node_reclaim(mapped):
 
 
 def test_each_foreign_block_raises_the_watermarks_once():
-    """Of 8192 free pages the last 1024 lie in two blocks of unmovable memory; high is 96, and 608 while raised."""
+    """Of 8191 free pages the last 1024 lie in two blocks of unmovable memory; high is 96, and 608 while raised."""
     lab = Lab(
-        Machine(nodes=[Node(zones=(Zone("Normal", 1, 8192, 8192, 8192, 8192, foreign=1024),))], boot=NO_SLAB),
+        Machine(nodes=[Node(zones=(Zone("Normal", 1, 8191, 8191, 8191, 8191, foreign=1024),))], boot=NO_SLAB),
         kernel="6.1", a=[file(12000, advice="random")],
     )  # fmt: skip
 

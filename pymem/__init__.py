@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     )
     from pymem.regions import Anon, File
     from pymem.result import Result
+    from pymem.saved import load_result
     from pymem.scenario import Scenario, Task, load
     from pymem.simulation import Simulation, simulate
     from pymem.topology import Boot, Disk, Machine, Node, SwapDevice, Zone
@@ -35,6 +36,7 @@ _PLACES = {
     "errors": "PymemError ScenarioError SimulationError TraceError TunableError UnitError ValidationError",
     "regions": "Anon File",
     "result": "Result",
+    "saved": "load_result",
     "scenario": "Scenario Task load",
     "simulation": "Simulation simulate",
     "topology": "Boot Disk Machine Node SwapDevice Zone",
@@ -45,7 +47,7 @@ _MODULES = ("oom", "units", "workloads")
 __all__ = [
     "Anon", "Boot", "Disk", "File", "Machine", "Node", "PymemError", "Result", "Scenario", "ScenarioError",
     "Simulation", "SimulationError", "SwapDevice", "Task", "TraceError", "TunableError", "UnitError",
-    "ValidationError", "Zone", "__version__", "load", "oom", "simulate", "units", "workloads",
+    "ValidationError", "Zone", "__version__", "load", "load_result", "oom", "simulate", "units", "workloads",
 ]  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import json
 import math
 import os
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MARK = "result.json"
+HISTOGRAMS = "latency.csv"
 
 
 @dataclass(frozen=True)
@@ -248,7 +250,7 @@ class Result:
         -------
         Path
             The folder, with ``result.json``, ``timeline.npz`` (``timeline.parquet`` too where pyarrow is installed),
-            ``events.csv``, ``oom.txt`` and ``proc/`` with the files as the kernel prints them.
+            ``events.csv``, ``latency.csv``, ``oom.txt`` and ``proc/`` with the files as the kernel prints them.
         """
         place = Path(folder)
         check_folder(place)
@@ -289,6 +291,12 @@ class Result:
         lines = ["time_ns,event,who,value"]
         lines += [f"{e['time']},{self.event_kinds[e['kind']]},{e['who']},{e['value']}" for e in self.events]
         (folder / "events.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        with (folder / HISTOGRAMS).open("w", encoding="utf-8", newline="") as file:
+            rows = csv.writer(file, lineterminator="\n")
+            rows.writerow(["task", "kind", "lower_ns", "count"])
+            for task in self.tasks.values():
+                for kind, h in task.latency.items():
+                    rows.writerows([task.name, kind, h.lower_ns[b], h.counts[b]] for b in np.flatnonzero(h.counts))
         if self.oom_kills:
             (folder / "oom.txt").write_text("\n".join(kill.report for kill in self.oom_kills), encoding="utf-8")
 

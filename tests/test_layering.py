@@ -44,7 +44,7 @@ DOOR_LEVEL = len(MEMCORE_LEVELS) - 2
 # A row imports only from lower rows and from itself.  `pymem/__init__.py` is above all of them.
 PYMEM_ROWS = [
     "errors _version",
-    "units records",
+    "units records files",
     "tunables regions codecs",
     "topology content compressed_pool",
     "traces compressibility",
@@ -53,12 +53,12 @@ PYMEM_ROWS = [
     "scenario",
     "provenance procfs",
     "result",
-    "simulation",
+    "simulation saved",
     "reports sweep validation",
     "cli __main__",
 ]
 # Rows that may import memcore, always at its door.
-MEMCORE_USERS = {"simulation", "result", "procfs", "compressed_pool"}
+MEMCORE_USERS = {"simulation", "saved", "result", "procfs", "compressed_pool"}
 
 
 # ---- the engine -------------------------------------------------------------------------------------------

@@ -127,7 +127,7 @@ def _charts(data: dict[str, Any]) -> str:
         f"<p class='dim small'>{escape(chart['note'])}</p></figure>"
         for chart in data["charts"]
     )
-    empty = f"<p class='dim small'>Nothing to show: {escape(', '.join(data['empty']).lower())}.</p>" if data["empty"] else ""
+    empty = f"<p class='dim small'>Nothing to show: {escape(', '.join(data['empty']))}.</p>" if data["empty"] else ""
     thin = (
         f" Of {data['rows']:,} samples a line shows means, and behind it everything from lowest to highest."
         if data["rows"] > len(data["time"])
@@ -243,7 +243,7 @@ def _kill(kill: OomKill) -> str:
     return (
         f"<h2>{escape(title)} at {format_time(kill.time_ns)}</h2><p>{escape(asked + reason)}{freed if kill.task else ''}</p>"
         f"{table(['task', 'score'], rows)}"
-        f"<details><summary>Report of the kernel</summary><pre>{escape(kill.report)}</pre></details>"
+        f"<details><summary>Report</summary><pre>{escape(kill.report)}</pre></details>"
     )
 
 

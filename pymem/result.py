@@ -17,6 +17,7 @@ import numpy as np
 
 from pymem import procfs
 from pymem.errors import PymemError
+from pymem.plots import Plots
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -211,6 +212,11 @@ class Result:
     def zoneinfo(self) -> str:
         """Text of ``/proc/zoneinfo``."""
         return procfs.zoneinfo_text(self.zones)
+
+    @property
+    def plot(self) -> Plots:
+        """Figures: ``result.plot.memory()`` and others, see `pymem.plots.Plots`. Needs matplotlib."""
+        return Plots(self)
 
     def events_of(self, kind: str) -> NDArray[Any]:
         """The events of one kind."""

@@ -381,11 +381,15 @@ class Simulation:
             e.events_count(), e.node_stats(), e.zones(), thresholds=e.thresholds(), kernel=self.scenario.kernel
         )
 
+    def timeline(self, after: int = -1) -> Timeline:
+        """The time line so far, or its rows later than a time in ns."""
+        rows = self.engine.samples(after)
+        return Timeline({c: rows[:, i].copy() for i, c in enumerate(door.SAMPLE_COLUMNS)})
+
     def result(self) -> Result:
         """What has come out so far."""
         e = self.engine
         e.sample()
-        rows = e.samples()
         events, dropped = e.event_log()
         if self.status == "running":
             self.status = "interrupted"
@@ -393,7 +397,7 @@ class Simulation:
             name=self.scenario.name, status=self.status, time_ns=e.now, vmstat=self.vmstat(),
             meminfo=self.meminfo(), zones=e.zones(), psi=e.psi(),
             tasks=self._task_results(),
-            timeline=Timeline({c: rows[:, i].copy() for i, c in enumerate(door.SAMPLE_COLUMNS)}),
+            timeline=self.timeline(),
             events=events, event_kinds=list(door.EVENT_KINDS), events_dropped=dropped, oom_kills=self.oom_kills,
             devices=e.devices(), swap=e.swap(), provenance=provenance(self.scenario),
             host_seconds=self.host_seconds,

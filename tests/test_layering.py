@@ -51,10 +51,10 @@ PYMEM_ROWS = [
     "workloads",
     "oom",
     "scenario",
-    "provenance procfs",
+    "provenance procfs plots",
     "result",
     "simulation saved",
-    "reports sweep validation",
+    "reports interop sweep validation",
     "cli __main__",
 ]
 # Rows that may import memcore, always at its door.

@@ -29,7 +29,7 @@ def main() -> None:
 def _app() -> Any:  # typer is imported only when the command runs
     import typer
 
-    from pymem.cli import compressibility, oom, report, run, trace, tunables, validate, vmstat
+    from pymem.cli import compressibility, export, oom, report, run, trace, tunables, validate, vmstat
 
     app = typer.Typer(
         name="pymem", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -47,6 +47,7 @@ def _app() -> Any:  # typer is imported only when the command runs
     app.command("run")(run.command)
     app.command("report")(report.command)
     app.command("vmstat")(vmstat.command)
+    app.command("export")(export.command)
     app.command("oom")(oom.command)
     app.command("tunables")(tunables.command)
     app.command("validate")(validate.command)

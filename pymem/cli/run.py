@@ -98,7 +98,7 @@ def interval(text: str | None, sample_ns: int, otherwise: bool) -> int:
     from pymem.units import parse_time
 
     if otherwise:
-        raise ScenarioError("--vmstat prints its own lines; accepted is only one of --vmstat, --live, --quiet and --json")
+        raise ScenarioError("--vmstat: accepted is only one of --vmstat, --live, --quiet and --json")
     check_interval(every := parse_time(text, "--vmstat"), sample_ns, f"--vmstat {text}")
     return every
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from memcore import engine as door
 from pymem.reports.summary import short, sparkline
 from pymem.reports.vmstat import Stream, header
 from pymem.simulation import Simulation
@@ -53,10 +52,10 @@ def stream(scenario: Scenario, interval_ns: int, write: Callable[[str], None]) -
         nonlocal lines, seen
         if lines is None:
             lines = Stream(run.engine.swap()["total"], interval_ns)
-        rows = run.engine.samples(seen)
+        rows = run.timeline(seen)
         if len(rows):
-            seen = int(rows[-1, 0])
-            for line in lines.feed({name: rows[:, i] for i, name in enumerate(door.SAMPLE_COLUMNS)}):
+            seen = int(rows["time_ns"][-1])
+            for line in lines.feed(rows.columns):
                 write(line)
 
     write(header())

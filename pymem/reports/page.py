@@ -69,7 +69,8 @@ def report(result: Result, points: int = POINTS) -> str:
         "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">"
         f"<title>{escape(_name(result))}: memory report</title><style>{style}</style></head><body>\n"
         + "\n".join(sections)
-        + f"\n<script type=\"application/json\" id=\"data\">{numbers}</script>\n<script>{script}</script></body></html>\n"
+        + f"\n<script type=\"application/json\" id=\"data\">{numbers}</script>\n"
+        + f"<script>{script}</script></body></html>\n"
     )  # fmt: skip
 
 
@@ -88,12 +89,14 @@ def _head(result: Result, diagnosis: Diagnosis) -> str:
         "<p class='dim small'>These follow from the counters of this one run. Whether they help says another run, "
         "<code>pymem run SCENARIO --set KEY=VALUE</code>.</p>"
     )
+    figures = "".join(f"<li>{escape(sentence)}</li>" for sentence in story(result))
     return (
         f"<h1>{escape(_name(result))}</h1><p class=dim>{escape(machine_line(result))}; "
-        f"{format_time(result.time_ns)} simulated, {short(result.accesses)} accesses, {len(result.tasks)} tasks.{partial}</p>"
+        f"{format_time(result.time_ns)} simulated, {short(result.accesses)} accesses, {len(result.tasks)} tasks."
+        f"{partial}</p>"
         f"<div class='verdict level{diagnosis.level}'><strong>{escape(diagnosis.headline)}</strong></div>"
         f"<h2>What happened</h2><ul class='plain findings'>{''.join(map(_finding, diagnosis.findings))}</ul>"
-        f"<details><summary>In figures</summary><ul>{''.join(f'<li>{escape(s)}</li>' for s in story(result))}</ul></details>"
+        f"<details><summary>In figures</summary><ul>{figures}</ul></details>"
         + (f"<h2>What to try</h2><ul class=plain>{advice}</ul>{tried}" if advice else
            "<p class=dim>Nothing in the counters calls for a change.</p>")
     )  # fmt: skip
@@ -121,13 +124,14 @@ def _charts(data: dict[str, Any]) -> str:
         for do, text, label in buttons
     )
     figures = "".join(
-        f"<figure{' class=wide' if chart['stacked'] else ''} id=\"chart-{chart['key']}\"><h3>{escape(chart['title'])}</h3>"
-        f"<div class=legend></div><svg tabindex=0 role=application aria-roledescription=chart "
-        f"aria-label=\"{escape(chart['title'])} over time\"></svg>"
+        f"<figure{' class=wide' if chart['stacked'] else ''} id=\"chart-{chart['key']}\">"
+        f"<h3>{escape(chart['title'])}</h3><div class=legend></div>"
+        f"<svg tabindex=0 role=application aria-roledescription=chart aria-label=\"{escape(chart['title'])} over time\"></svg>"
         f"<p class='dim small'>{escape(chart['note'])}</p></figure>"
         for chart in data["charts"]
     )
-    empty = f"<p class='dim small'>Nothing to show: {escape(', '.join(data['empty']))}.</p>" if data["empty"] else ""
+    nothing = escape(", ".join(data["empty"]))
+    empty = f"<p class='dim small'>Nothing to show: {nothing}.</p>" if nothing else ""
     thin = (
         f" Of {data['rows']:,} samples a line shows means, and behind it everything from lowest to highest."
         if data["rows"] > len(data["time"])
@@ -136,32 +140,26 @@ def _charts(data: dict[str, Any]) -> str:
     return (
         "<h2>Over time</h2><noscript><p><b>The charts need JavaScript; words and tables do not.</b></p></noscript>"
         f"<div class=bar role=toolbar aria-label='window of time'>{bar}<output id=window></output></div>"
-        "<p class='dim small'>Drag over a chart to zoom, double-click for the whole run. Keys: arrows move the cursor, with "
-        f"Shift the window; + and − zoom, 0 shows everything. Names hide and show.{thin}</p>"
+        "<p class='dim small'>Drag over a chart to zoom, double-click for the whole run. Keys: arrows move the cursor, "
+        f"with Shift the window; + and − zoom, 0 shows everything. Names hide and show.{thin}</p>"
         f"<div class=charts>{figures}</div>{empty}<p id=said aria-live=polite hidden></p>"
     )
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]], text: Sequence[int] = (0,)) -> str:
-    """An HTML table; cells are escaped, columns in `text` are left-aligned, a row that starts with ``!`` is a victim."""
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], marked: str | None = None) -> str:
+    """An HTML table; cells are escaped, the first column is left-aligned, the row that begins with `marked` red."""
 
     def cells(row: Sequence[str], tag: str) -> str:
-        return "".join(
-            f"<{tag}{' class=text' if i in text else ''}>{escape(cell)}</{tag}>" for i, cell in enumerate(row)
-        )
+        return "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in row)
 
-    body = "".join(
-        f"<tr class=victim>{cells([row[0][1:], *row[1:]], 'td')}</tr>" if row[0].startswith("!") else
-        f"<tr>{cells(row, 'td')}</tr>"
-        for row in rows
-    )  # fmt: skip
+    body = "".join(f"<tr{' class=victim' if row[0] == marked else ''}>{cells(row, 'td')}</tr>" for row in rows)
     return f"<div class=scroll><table><tr>{cells(head, 'th')}</tr>{body}</table></div>"
 
 
 def together(histograms: Sequence[Latency]) -> Latency:
     """The histogram of several."""
-    counts = np.sum([h.counts for h in histograms], axis=0, dtype=np.uint64)
-    return Latency(counts, histograms[0].lower_ns, sum(h.total_ns for h in histograms))
+    counts = np.add.reduce([h.counts for h in histograms], dtype=np.uint64)
+    return Latency(np.asarray(counts), histograms[0].lower_ns, sum(h.total_ns for h in histograms))
 
 
 def _latency(result: Result) -> str:
@@ -186,7 +184,8 @@ def _latency(result: Result) -> str:
         "<h2>How long accesses took</h2><p class=dim>Accesses that did not find their page in memory, by what it took. "
         "The dots are p50, p90, p99 and p99.9 on a common logarithmic axis, "
         f"{format_time(low)} to {format_time(max(high, low))}.</p>"
-        f"<div class=scroll><table><tr><th>access</th><th class=text>task</th><th>count</th><th>mean</th>{head}<th></th></tr>"
+        "<div class=scroll><table><tr><th>access</th><th class=text>task</th><th>count</th><th>mean</th>"
+        f"{head}<th></th></tr>"
         f"{body}</table></div>"
     )
 
@@ -210,7 +209,8 @@ def _stalls(result: Result) -> str:
         times = {"cpu_ns": task.cpu_ns, **{cause: task.stalls.get(cause, 0) for cause in used}}
         whole = max(life, sum(times.values()), 1)
         parts = "".join(
-            f"<i style=\"width:{100 * ns / whole:.2f}%;background:{STALL_COLOURS[c]}\" title=\"{words[c]}: {format_time(ns)}\"></i>"
+            f"<i style=\"width:{100 * ns / whole:.2f}%;background:{STALL_COLOURS[c]}\" "
+            f"title=\"{words[c]}: {format_time(ns)}\"></i>"
             for c, ns in times.items()
             if ns
         )
@@ -222,7 +222,8 @@ def _stalls(result: Result) -> str:
     head = ["task", "state", "from start to end", *words.values(), "minor faults", "major faults", "peak RSS"]
     return (
         f"<h2>Where the time of the tasks went</h2><div class=key>{key}</div><div class=stalls>{''.join(bars)}</div>"
-        f"<p class='dim small'>A bar is the time from start to end of a task; what is empty it slept.</p>{table(head, rows)}"
+        "<p class='dim small'>A bar is the time from start to end of a task; what is empty it slept.</p>"
+        f"{table(head, rows)}"
     )
 
 
@@ -236,13 +237,13 @@ def _kill(kill: OomKill) -> str:
     reason = f"{kill.by}: {kill.reason}, {kill.signal}. " if kill.reason else f"Chosen by: {kill.by}. "
     ordered = sorted(kill.scores.items(), key=lambda item: -item[1])
     rows = [
-        [f"{'!' if name == kill.task else ''}{name}", f"{score:,.0f}" if math.isfinite(score) else "not a candidate"]
-        for name, score in ordered
+        [name, f"{score:,.0f}" if math.isfinite(score) else "not a candidate"] for name, score in ordered
     ]
     freed = f"That gave back {format_pages(kill.freed_pages)} of memory and {format_pages(kill.freed_swap)} of swap."
     return (
-        f"<h2>{escape(title)} at {format_time(kill.time_ns)}</h2><p>{escape(asked + reason)}{freed if kill.task else ''}</p>"
-        f"{table(['task', 'score'], rows)}"
+        f"<h2>{escape(title)} at {format_time(kill.time_ns)}</h2>"
+        f"<p>{escape(asked + reason)}{freed if kill.task else ''}</p>"
+        f"{table(['task', 'score'], rows, kill.task)}"
         f"<details><summary>Report</summary><pre>{escape(kill.report)}</pre></details>"
     )
 
@@ -252,7 +253,8 @@ def _machine(result: Result) -> str:
         ["zone", "managed", "free at the end", "min", "low", "high", "pages from here", "meant for elsewhere"],
         [
             [
-                f"node {z['node']} {ZONE_NAMES[z['idx']]}", *(format_pages(z[k]) for k in ("managed", "free", "min", "low", "high")),
+                f"node {z['node']} {ZONE_NAMES[z['idx']]}",
+                *(format_pages(z[k]) for k in ("managed", "free", "min", "low", "high")),
                 f"{z['stat']['numa_hit']:,}", f"{z['stat']['numa_miss']:,}",
             ]
             for z in result.zones

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 
 #: Points a series has at most in a page; with more rows each stands for the lowest, highest and mean of several.
 POINTS = 4000
+PRESSURE = {
+    "memory_some": "memory, some", "memory_full": "memory, all", "io_some": "I/O, some", "io_full": "I/O, all",
+    "cpu_some": "CPU, some",
+}  # fmt: skip
 CUT = 4  # the chart of free memory ends at this many times the high watermark
 
 
@@ -148,8 +152,7 @@ def _all(result: Result, c: Columns) -> Iterator[Chart]:
         "psi", "Pressure (PSI)", "%",
         [
             Series(f"psi_{kind}", label, 100 * c.per_second(c.level(f"psi_{kind}") / 1e9))
-            for kind, label in (("memory_some", "memory, some"), ("memory_full", "memory, all"), ("io_some", "I/O, some"),
-                                ("io_full", "I/O, all"), ("cpu_some", "CPU, some"))
+            for kind, label in PRESSURE.items()
         ],
         "Share of the time in which some task, or all of them, waited for memory, I/O or a CPU.",
     )  # fmt: skip
@@ -218,11 +221,11 @@ def _direct_ns(result: Result, columns: Columns) -> NDArray[np.float64]:
         return np.zeros(len(columns))
     spent = np.append(0, np.cumsum(inside[:-1] * np.diff(when)))
     # Between two events the total grows evenly; after the last one nobody reclaims that is known of.
-    return np.interp(columns.time_ns, when, spent)
+    return np.asarray(np.interp(columns.time_ns, when, spent), np.float64)
 
 
 def thinned(columns: Columns, values: NDArray[np.float64], points: int = POINTS) -> dict[str, list[float]]:
-    """A series for a page: ``mean``, and with more rows than `points` also ``lo`` and ``hi``, of equal shares of the rows."""
+    """A series for a page: ``mean``; with more rows than `points` that of equal shares, beside ``lo`` and ``hi``."""
     if len(values) <= points:
         return {"mean": _short(values)}
     first = starts(len(values), points)

@@ -57,7 +57,7 @@ class Plots:
         parts = {name: part for name, part in parts.items() if part[0].any()}
         values, colours = [v for v, _ in parts.values()], [c for _, c in parts.values()]
         ax.stackplot(time, values, labels=list(parts), colors=colours, linewidth=0)
-        return self._finish(ax, columns=2)
+        return self._finish(ax)
 
     def free(self, ax: Axes | None = None) -> Axes:
         """Free memory and the watermarks of all zones together, in MiB, up to four times the high watermark."""
@@ -67,7 +67,7 @@ class Plots:
             mark = MIB * sum(zone[name] for zone in zones)
             ax.axhline(mark, color="#57606a", linewidth=0.7, linestyle=DASHES[1 + i], label=name)
         ax.set_ylim(0, 4 * MIB * sum(zone["high"] for zone in zones) or None)
-        return self._finish(ax, columns=2)
+        return self._finish(ax)
 
     def reclaim(self, ax: Axes | None = None) -> Axes:
         """Pages scanned and freed, by kswapd and by tasks, in MiB/s."""
@@ -93,19 +93,20 @@ class Plots:
         return self._rates(ax, "pressure (%)", names, 100 / 1e9)
 
     def latency(self, ax: Axes | None = None) -> Axes:
-        """What share of accesses took longer than a time, by kind, all tasks together; both axes logarithmic."""
-        ax = self._axes(ax, "share that took longer", "time (µs)")
+        """What share of accesses took at least so long, by kind, all tasks together; both axes logarithmic."""
+        ax = self._axes(ax, "share that took as long", "time (µs)")
         tasks = self._result.tasks.values()
         kinds = dict.fromkeys(kind for task in tasks for kind, h in task.latency.items() if h.count)
         for i, kind in enumerate(kinds):
             counts = np.add.reduce([task.latency[kind].counts for task in tasks]).astype(np.float64)
-            longer = 1 - np.cumsum(counts) / counts.sum()
-            upper = np.append(next(iter(tasks)).latency[kind].lower_ns[1:], np.iinfo(np.int64).max) / 1e3
-            shown = (counts > 0) & (longer > 0)
-            ax.step(upper[shown], longer[shown], where="post", color=COLOURS[i % 6], linestyle=DASHES[i % 6],
-                    label=kind.replace("_", " "))  # fmt: skip
-        ax.set_xscale("log")
-        ax.set_yscale("log")
+            share = np.cumsum(counts[::-1])[::-1] / counts.sum()
+            lower = next(iter(tasks)).latency[kind].lower_ns / 1e3
+            shown = (counts > 0) & (lower > 0)
+            ax.step(lower[shown], share[shown], where="pre", color=COLOURS[i % 6], linestyle=DASHES[i % 6],
+                    marker="." if shown.sum() == 1 else None, label=kind.replace("_", " "))  # fmt: skip
+        if ax.lines:
+            ax.set_xscale("log")
+            ax.set_yscale("log")
         return self._finish(ax)
 
     def stalls(self, ax: Axes | None = None) -> Axes:
@@ -170,9 +171,14 @@ class Plots:
         return ax
 
     @staticmethod
-    def _finish(ax: Axes, columns: int = 1) -> Axes:
-        if ax.get_legend_handles_labels()[0]:
-            ax.legend(ncols=columns)
+    def _finish(ax: Axes) -> Axes:
+        """A legend above the axes, where it hides nothing."""
+        count = len(ax.get_legend_handles_labels()[0])
+        if count:
+            ax.legend(
+                loc="lower left", bbox_to_anchor=(0, 1), ncols=2 if count in (2, 4) else 3, frameon=False, fontsize=6.5,
+                borderpad=0, columnspacing=1, handlelength=1.6,
+            )  # fmt: skip
         return ax
 
     def _rows(self) -> NDArray[np.int64]:

@@ -311,7 +311,7 @@ def _out_of_memory(f: Facts) -> Advice:
         return Advice(
             "Add swap or memory, or limit the tasks.", f"{because}, and there was no swap to move anonymous memory to"
         )
-    row = f.row_at(kills[-1].time_ns)
+    row = f.row_at(kills[-1].time_ns if kills else f.result.time_ns)
     left = f.result.timeline["swap_free"][row] if row is not None else f.result.swap["free"]
     return Advice(
         "Add memory or swap, or start less at once. How much is enough this run cannot say: it ended the victims.",

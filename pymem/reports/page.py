@@ -126,7 +126,8 @@ def _charts(data: dict[str, Any]) -> str:
     figures = "".join(
         f"<figure{' class=wide' if chart['stacked'] else ''} id=\"chart-{chart['key']}\">"
         f"<h3>{escape(chart['title'])}</h3><div class=legend></div>"
-        f"<svg tabindex=0 role=application aria-roledescription=chart aria-label=\"{escape(chart['title'])} over time\"></svg>"
+        f"<svg tabindex=0 role=application aria-roledescription=chart "
+        f"aria-label=\"{escape(chart['title'])} over time\"></svg>"
         f"<p class='dim small'>{escape(chart['note'])}</p></figure>"
         for chart in data["charts"]
     )

@@ -22,7 +22,8 @@ LEVELS = {"free": ("nr_free_pages",), "anon": ("nr_active_anon", "nr_inactive_an
 RATES = {
     "si": (("pswpin",), KIB_PER_PAGE), "so": (("pswpout",), KIB_PER_PAGE), "bi": (("pgpgin",), 1),
     "bo": (("pgpgout",), 1), "minflt": (("pgfault",), 1), "majflt": (("pgmajfault",), 1),
-    "scank": (("pgscan_kswapd",), 1), "scand": (("pgscan_direct",), 1), "steal": (("pgsteal_kswapd", "pgsteal_direct"), 1),
+    "scank": (("pgscan_kswapd",), 1), "scand": (("pgscan_direct",), 1),
+    "steal": (("pgsteal_kswapd", "pgsteal_direct"), 1),
 }  # fmt: skip
 PRESSURE = {"some": "psi_memory_some", "full": "psi_memory_full"}
 WIDTHS = {"time": 10, "swpd": 9, **dict.fromkeys(LEVELS, 9), **dict.fromkeys(RATES, 8), **dict.fromkeys(PRESSURE, 4)}

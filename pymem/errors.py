@@ -7,7 +7,9 @@
     │   └── UnitError      a size, time or share that cannot be read
     ├── TunableError       an unknown tunable, or a value outside its bounds
     ├── TraceError         a trace that is damaged, cut off, or not a trace
+    ├── HostError          files of a host's /proc and /sys that make no machine
     ├── ValidationError    a recording of a kernel that cannot be used
+    ├── StoreError         a store of results that cannot be used
     └── SimulationError    a run that cannot go on
 
 The message names the place, what was found and what is accepted; the command line prints it and nothing else.
@@ -36,8 +38,16 @@ class TraceError(PymemError, ValueError):
     """A trace that is damaged, cut off, or not a trace; the message names file and place."""
 
 
+class HostError(PymemError, ValueError):
+    """Files of a host's ``/proc`` and ``/sys`` that make no machine; the message names file and line."""
+
+
 class ValidationError(PymemError, ValueError):
     """A recorded kernel run that cannot be used; the message names the file and what is wrong with it."""
+
+
+class StoreError(PymemError):
+    """A store of results that cannot be read or written, or that belongs to something else."""
 
 
 class SimulationError(PymemError, RuntimeError):

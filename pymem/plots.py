@@ -23,6 +23,7 @@ MIB = 4096 / 2**20  # MiB of a page
 STYLE: dict[str, Any] = {
     "figure.figsize": (3.5, 2.2), "font.size": 8, "axes.spines.top": False, "axes.spines.right": False,
     "legend.frameon": False, "legend.fontsize": 7, "lines.linewidth": 1.0, "svg.fonttype": "none", "pdf.fonttype": 42,
+    "svg.hashsalt": "pymem",  # the same ids in every run
     "figure.constrained_layout.use": True,
 }  # fmt: skip
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#a5458c", "#8a6d00", "#56606b")  # distinct for the colour-blind

@@ -175,6 +175,8 @@ _ALL = [
     Tunable("numa.scan_delay_ms", "ms", 1000, 0, INT_MAX,
             "Time before the pages of a new task are scanned for balancing.", "numa_balancing."),
     Tunable("numa.scan_period_min_ms", "ms", 1000, 1, INT_MAX, "Time between scans of a task.", "numa_balancing."),
+    Tunable("numa.scan_period_max_ms", "ms", 60000, 1, INT_MAX,
+            "How often the threshold for hot pages adapts to the rate limit.", "numa_balancing bit 2."),
     Tunable("numa.scan_size_mb", "MiB", 256, 1, 1 << 20, "Memory made to fault per scan.", "numa_balancing."),
     Tunable("numa.hot_threshold_ms", "ms", 1000, 0, INT_MAX,
             "A page of a slow node used within this time after the scan is hot.", "numa_balancing bit 2."),
@@ -202,6 +204,14 @@ _NOT_SIMULATED = set(
     "overcommit_memory overcommit_ratio page_lock_unfairness stat_interval stat_refresh unprivileged_userfaultfd "
     "user_reserve_kbytes".split()
 )
+
+
+def kernel_of(release: str) -> str:
+    """The simulated kernel nearest to a release such as ``"6.1.0-18-amd64"``; ValueError if it is no version."""
+    version = re.search(r"(\d+)\.(\d+)", release)
+    if version is None:
+        raise ValueError(f"{release!r} has no version")
+    return "6.1" if (int(version[1]), int(version[2])) < (6, 8) else "6.12"
 
 
 def canonical(name: str) -> str:
@@ -407,6 +417,7 @@ def engine_params(resolved: Mapping[str, int], kernel: str, total_pages: int) ->
         "numa_promote_pages_per_sec": r["numa_balancing_promote_rate_limit_MBps"] * PAGES_PER_MIB,
         "numa_scan_delay_ns": r["numa.scan_delay_ms"] * MILLISECOND,
         "numa_scan_period_ns": r["numa.scan_period_min_ms"] * MILLISECOND,
+        "numa_scan_period_max_ns": r["numa.scan_period_max_ms"] * MILLISECOND,
         "numa_scan_pages": r["numa.scan_size_mb"] * PAGES_PER_MIB,
         "numa_hot_threshold_ns": r["numa.hot_threshold_ms"] * MILLISECOND,
         "zswap_enabled": r["zswap.enabled"],

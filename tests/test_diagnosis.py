@@ -36,7 +36,8 @@ def test_thrashing_needs_both_refaults_and_waiting():
     base, life = calm(), calm().tasks["a"].end_ns
     reclaimed = {"pgsteal_kswapd": 1000, "pgsteal_direct": 0}
     for refaults, waited, verdict in ((500, 0.25, "thrash"), (499, 0.25, "calm"), (500, 0.24, "calm")):
-        result = changed(base, **reclaimed, workingset_refault_anon=refaults, stalls={"swap_in": int(waited * life) + 1})
+        stalls = {"swap_in": int(waited * life) + 1}
+        result = changed(base, **reclaimed, workingset_refault_anon=refaults, stalls=stalls)
         assert diagnose(result).verdict == verdict
 
 

@@ -275,6 +275,13 @@ def test_zoneinfo_text():
     )
 
 
+def test_zoneinfo_shows_watermarks_with_the_boost():
+    # A recorded 6.1 guest: marks 408, 510, 612 before, and with boost 512 it printed 920, 1022, 1124.
+    text = procfs.zoneinfo_text([zone(1, boost=512, min=408, low=510, high=612, promo=714)])
+    assert "  boost    512\n        min      920\n        low      1022\n        high     1124\n" in text
+    assert "  promo    1226\n" in text
+
+
 def test_pressure_text():
     psi = {
         "memory_some": {"avg": (1.234, 0.5, 0.006), "total": 1_234_567},

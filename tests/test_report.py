@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -204,6 +205,11 @@ def test_a_result_that_is_only_result_json_has_words_and_tables(tmp_path):
     assert "page read from swap" in text
 
 
+@pytest.mark.parametrize("status", ["interrupted", "time limit", "stuck"])
+def test_a_run_that_is_not_complete_says_so(status):
+    assert f"The run is not complete: {status}." in report(replace(thrashing(), status=status))
+
+
 def test_intervals_of_vmstat():
     assert interval(None, 10, True) == 0
     assert interval("1s", 10, False) == 10**9
@@ -247,7 +253,7 @@ if CHROMIUM:
     USE = """<script>
     const svg = document.querySelector("#chart-free svg"), seen = [];
     const look = () => seen.push(document.getElementById("window").textContent);
-    const key = (key) => { svg.dispatchEvent(new KeyboardEvent("keydown", {key, bubbles: true, cancelable: true})); look(); };
+    const key = (key) => { svg.dispatchEvent(new KeyboardEvent("keydown", {key, bubbles: true})); look(); };
     look(); svg.focus(); look(); key("Home"); key("ArrowRight"); key("+"); key("Escape");
     const legend = document.querySelector("#chart-memory .legend button");
     legend.click(); seen.push(legend.getAttribute("aria-pressed"));

@@ -64,7 +64,12 @@ def test_vmstat_of_a_saved_result(pymem):
 
 @pytest.mark.parametrize(
     ("form", "name"),
-    [("perfetto", "trace.json"), ("prometheus", "metrics.prom"), ("parquet", "timeline.parquet"), ("csv", "timeline.csv")],
+    [
+        ("perfetto", "trace.json"),
+        ("prometheus", "metrics.prom"),
+        ("parquet", "timeline.parquet"),
+        ("csv", "timeline.csv"),
+    ],
 )
 def test_exports(pymem, tmp_path, form, name):
     (tmp_path / "saved" / "timeline.parquet").unlink(missing_ok=True)
@@ -94,12 +99,12 @@ def test_exports(pymem, tmp_path, form, name):
     ],
 )
 def test_a_mistake_is_one_line_and_writes_nothing(pymem, tmp_path, arguments, message):
-    before = {path for path in tmp_path.rglob("*")}
+    before = set(tmp_path.rglob("*"))
     done = pymem(*arguments)
     assert (done.returncode, done.stdout) == (2, "")
     assert re.fullmatch(r"error: [^\n]*\n", done.stderr), done.stderr
     assert message in done.stderr
-    assert {path for path in tmp_path.rglob("*")} == before
+    assert set(tmp_path.rglob("*")) == before
 
 
 def test_a_damaged_result_is_named(pymem, tmp_path):

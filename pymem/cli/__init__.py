@@ -29,7 +29,22 @@ def main() -> None:
 def _app() -> Any:  # typer is imported only when the command runs
     import typer
 
-    from pymem.cli import compressibility, export, oom, report, run, trace, tunables, validate, vmstat
+    from pymem.cli import (
+        compare,
+        compressibility,
+        explain,
+        export,
+        machine,
+        oom,
+        report,
+        run,
+        sweep,
+        trace,
+        tunables,
+        tune,
+        validate,
+        vmstat,
+    )
 
     app = typer.Typer(
         name="pymem", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -49,8 +64,13 @@ def _app() -> Any:  # typer is imported only when the command runs
     app.command("vmstat")(vmstat.command)
     app.command("export")(export.command)
     app.command("oom")(oom.command)
+    app.command("compare")(compare.command)
+    app.command("sweep")(sweep.command)
+    app.command("tune")(tune.command)
     app.command("tunables")(tunables.command)
     app.command("validate")(validate.command)
     app.command("compressibility")(compressibility.command)
+    app.command("explain")(explain.command)
+    app.add_typer(machine.app, name="machine")
     app.add_typer(trace.app, name="trace")
     return app

@@ -36,17 +36,12 @@ def command(
     import json
     import sys
 
-    from pymem import scenario as scenarios
+    from pymem.cli.options import load_with
     from pymem.files import check_file, write_text
     from pymem.result import check_folder
     from pymem.simulation import simulate
 
-    chosen = scenarios.load(scenario)
-    if sysctl is not None:
-        from pymem.tunables import read_sysctl_conf
-
-        chosen = chosen.with_settings({f"vm.{k.removeprefix('vm.')}": v for k, v in read_sysctl_conf(sysctl).items()})
-    chosen = chosen.with_settings(dict(split_setting(text) for text in settings or []))
+    chosen = load_with(scenario, settings, sysctl)
     if out is not None:
         check_folder(out)
     if report is not None:

@@ -92,7 +92,8 @@ def _head(result: Result, diagnosis: Diagnosis) -> str:
     figures = "".join(f"<li>{escape(sentence)}</li>" for sentence in story(result))
     return (
         f"<h1>{escape(_name(result))}</h1><p class=dim>{escape(machine_line(result))}; "
-        f"{format_time(result.time_ns)} simulated, {short(result.accesses)} accesses, {len(result.tasks)} tasks."
+        f"{format_time(result.time_ns)} simulated, {short(result.accesses)} accesses, "
+        f"{len(result.tasks)} task{'s' * (len(result.tasks) != 1)}."
         f"{partial}</p>"
         f"<div class='verdict level{diagnosis.level}'><strong>{escape(diagnosis.headline)}</strong></div>"
         f"<h2>What happened</h2><ul class='plain findings'>{''.join(map(_finding, diagnosis.findings))}</ul>"

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pymem.reports import numa
 from pymem.reports.diagnosis import diagnose
 from pymem.units import format_pages, format_time
 
@@ -42,6 +43,8 @@ def render(result: Result) -> list[RenderableType]:
     parts: list[RenderableType] = [title, Text(), Text(diagnosis.headline, style=COLOURS[diagnosis.level]), Text()]
     parts += [Text("• ").append(line) for line in story(result)]
     parts += [Text(), tasks_table(result), Text(), memory_lines(result)]
+    if len(result.nodes) > 1:
+        parts += [Text(), numa.accesses_table(result), Text(), numa.nodes_table(result)]
     for advice in diagnosis.advice:
         setting = f" Try --set {advice.setting}." if advice.setting else ""
         parts += [Text(), Text("→ ").append(f"{advice.text}{setting}").append(f" Because {advice.because}.", "dim")]
@@ -90,6 +93,7 @@ def story(result: Result) -> list[str]:
     lines.append(
         f"Faults: {v.get('pgfault', 0):,} in all, {v.get('pgmajfault', 0):,} of them major (had to wait for a device)."
     )
+    lines += numa.story(result)
     memory = result.psi["memory_some"]["total"]
     if result.time_ns:
         lines.append(

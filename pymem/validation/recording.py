@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from pymem.errors import ValidationError
+from pymem.tunables import kernel_of
 
 NEEDED = ("name", "seed", "config", "kernel")
 _DISK = re.compile(r"^\s*\d+\s+\d+\s+(\w+)\s+(.*)$", re.MULTILINE)
@@ -67,10 +68,11 @@ class Recording:
     @property
     def kernel(self) -> str:
         """``"6.1"`` or ``"6.12"``."""
-        version = re.search(r"(\d+)\.(\d+)", str(self.data["kernel"]))
-        if version is None:
-            raise ValidationError(f"{self.path}: kernel is {self.data['kernel']!r}; accepted is text with a version")
-        return "6.1" if (int(version[1]), int(version[2])) < (6, 8) else "6.12"
+        try:
+            return kernel_of(str(self.data["kernel"]))
+        except ValueError:
+            found = self.data["kernel"]
+            raise ValidationError(f"{self.path}: kernel is {found!r}; accepted is text with a version") from None
 
     @property
     def left_out(self) -> str:

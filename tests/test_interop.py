@@ -12,7 +12,7 @@ import pytest
 from results import calm, killed, numa, thrashing
 
 from pymem.errors import PymemError
-from pymem.interop import FORMATS, export, metrics, to_polars, to_xarray, trace_events
+from pymem.interop import FORMATS, export, metrics, perfetto, to_polars, to_xarray, trace_events
 from pymem.interop.perfetto import KSWAPD
 
 # ---- Perfetto ---------------------------------------------------------------------------------------------
@@ -58,10 +58,13 @@ def test_kswapd_has_a_row_per_node_and_open_slices_end_with_the_run():
     assert len(slices) > 0
 
 
-def test_counters_of_a_trace_add_up():
+@pytest.mark.parametrize("most", [10_000, 7])
+def test_counters_of_a_trace_add_up(monkeypatch, most):
+    monkeypatch.setattr(perfetto, "ROWS", most)
     result = thrashing()
     swap = [e["args"] for e in trace_events(result)["traceEvents"] if e["name"] == "swap per sample"]
     assert sum(args["pswpout"] for args in swap) == result.vmstat["pswpout"]
+    assert len(swap) <= most + 1
 
 
 # ---- Prometheus -------------------------------------------------------------------------------------------

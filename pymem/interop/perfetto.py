@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pymem.result import Result
 
 KSWAPD, MACHINE = 1, 2  # process ids that no task has: those begin at 1000
+ROWS = 10_000  # counters are drawn at so many times at most
 LEVELS = {
     "memory": ("nr_free_pages", "nr_active_anon", "nr_inactive_anon", "nr_active_file", "nr_inactive_file"),
     "dirty": ("nr_dirty", "nr_writeback"),
@@ -77,7 +78,12 @@ def _counters(result: Result) -> Iterator[dict[str, Any]]:
     line = result.timeline
     times = line.columns.get("time_ns", ())
     before = dict.fromkeys((name for names in RATES.values() for name in names), 0)
-    for row, time in enumerate(times):
+    # A long run has few counters, so that a browser can open it: rates are then of longer times, and nothing is lost.
+    rows = list(range(0, len(times), max(1, -(-len(times) // ROWS))))
+    if rows and rows[-1] != len(times) - 1:
+        rows.append(len(times) - 1)
+    for row in rows:
+        time = times[row]
         for title, names in LEVELS.items():
             yield _counter(title, int(time), {name: 4096 * int(line[name][row]) for name in names})
         for title, names in RATES.items():

@@ -179,13 +179,12 @@ def _headline(f: Facts) -> tuple[str, str]:
 
 
 def _findings(f: Facts) -> Iterator[Finding]:
-    result, line = f.result, f.result.timeline
+    result = f.result
     if f.first_wake is not None:
-        row = f.row_at(f.first_wake)
-        free = f", with about {format_pages(line['nr_free_pages'][row])} free" if row is not None else ""
         yield Finding(
             "kswapd", f.first_wake,
-            f"kswapd woke for the first time{free} (low watermark {format_pages(f.low)}); {f.wakes:,} times in all.",
+            f"kswapd woke for the first time: a zone was below its low watermark (all zones: {format_pages(f.low)}); "
+            f"{f.wakes:,} times in all.",
         )  # fmt: skip
     direct = result.events_of("direct_begin")
     if f.allocstalls and f.worst is not None:

@@ -89,6 +89,8 @@ def _head(result: Result, diagnosis: Diagnosis) -> str:
         "<p class='dim small'>These follow from the counters of this one run. Whether they help says another run, "
         "<code>pymem run SCENARIO --set KEY=VALUE</code>.</p>"
     )
+    if result.events_dropped:
+        partial += f" {result.events_dropped:,} late events are not in the log, so reclaim by tasks is shown in part."
     figures = "".join(f"<li>{escape(sentence)}</li>" for sentence in story(result))
     return (
         f"<h1>{escape(_name(result))}</h1><p class=dim>{escape(machine_line(result))}; "
@@ -144,7 +146,7 @@ def _charts(data: dict[str, Any]) -> str:
         f"<div class=bar role=toolbar aria-label='window of time'>{bar}<output id=window></output></div>"
         "<p class='dim small'>Drag over a chart to zoom, double-click for the whole run. Keys: arrows move the cursor, "
         f"with Shift the window; + and − zoom, 0 shows everything. Names hide and show.{thin}</p>"
-        f"<div class=charts>{figures}</div>{empty}<p id=said aria-live=polite hidden></p>"
+        f"<div class=charts>{figures}</div>{empty}<p id=said class=unseen aria-live=polite></p>"
     )
 
 
@@ -290,7 +292,22 @@ def _nodes(result: Result) -> str:
          f"{100 * task.remote / (task.local + task.remote):.1f} %" if task.local + task.remote else "-"]
         for task in result.tasks.values()
     ]  # fmt: skip
-    return f"<h3>NUMA</h3>{table(['task', 'hits on its own node', 'on others', 'share of others'], rows)}"
+    nodes = [
+        [
+            f"node {node['node']}", f"{node['cpus']}",
+            *(_kib(node["meminfo"][k]) for k in ("MemTotal", "MemFree", "AnonPages", "FilePages")),
+            *(f"{node['numastat'][k]:,}" for k in ("numa_hit", "numa_miss", "numa_foreign")),
+        ]
+        for node in result.nodes
+    ]  # fmt: skip
+    return (
+        f"<h3>NUMA</h3>{table(['task', 'hits on its own node', 'on others', 'share of others'], rows)}"
+        + table(["node", "CPUs", "memory", "free", "anonymous", "page cache", "hit", "miss", "foreign"], nodes)
+    )
+
+
+def _kib(kib: int) -> str:
+    return format_pages(kib / 4)
 
 
 def _counters(result: Result) -> str:

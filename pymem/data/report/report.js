@@ -25,9 +25,10 @@
   const show = {"pages": (v) => bytes(v * 4096), "pages/s": (v) => `${bytes(v * 4096)}/s`, "/s": (v) => `${count(v)}/s`,
     "%": (v) => `${trim(v)} %`};
   const scales = [["s", 1e9], ["ms", 1e6], ["µs", 1e3], ["ns", 1]];
-  function clock(ns, span = ns) {
-    const [unit, size] = scales.find(([, s]) => Math.abs(span) >= s) ?? scales[3];
-    const digits = Math.max(0, Math.min(6, 3 - Math.floor(Math.log10(Math.max(Math.abs(span) / size, 1e-9)))));
+  // In the unit of the end of the window, as exact as its length asks for.
+  function clock(ns) {
+    const [unit, size] = scales.find(([, s]) => view[1] >= s) ?? scales[3];
+    const digits = Math.max(0, Math.min(9, 3 - Math.floor(Math.log10((view[1] - view[0]) / size))));
     return `${Number((ns / size).toFixed(digits))} ${unit}`;
   }
   function step(span, most, base = 10) {
@@ -112,9 +113,8 @@
         make("line", {class: "grid", x1: LEFT, x2: width - RIGHT, y1: y(v), y2: y(v)}, svg);
         make("text", {x: LEFT - 6, y: y(v) + 4, "text-anchor": "end"}, svg, show[spec.unit](v));
       }
-      const span = view[1] - view[0];
       for (const v of ticks(view[0], view[1], Math.max(4, (width - LEFT) / 110))) {
-        make("text", {x: Math.min(this.x(v), width - 24), y: height - 5, "text-anchor": "middle"}, svg, clock(v, span));
+        make("text", {x: Math.min(this.x(v), width - 24), y: height - 5, "text-anchor": "middle"}, svg, clock(v));
       }
       const clip = `clip-${spec.key}`;
       make("rect", {x: LEFT, y: 0, width: width - LEFT - RIGHT, height: floor + 1}, make("clipPath", {id: clip}, svg));
@@ -224,8 +224,8 @@
     requestAnimationFrame(() => { queued = false; work(); });
   }
   function status() {
-    shown.textContent = cursor === null ? `${clock(view[0], view[1] - view[0])} to ${clock(view[1], view[1] - view[0])}`
-      : `at ${clock(cursor, view[1] - view[0])}`;
+    shown.textContent = cursor === null ? `${clock(view[0])} to ${clock(view[1])}`
+      : `at ${clock(cursor)}`;
   }
   function setCursor(t) { cursor = t; status(); later(() => all.forEach((chart) => chart.point())); }
   function setView(a, b) {

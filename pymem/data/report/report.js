@@ -62,12 +62,14 @@
       Object.assign(this, {figure, spec, hidden: new Set(), from: null});
       this.svg = figure.querySelector("svg");
       this.buttons = spec.series.map((series, i) => {
-        const button = document.createElement("button"), swatch = document.createElement("i");
+        const button = document.createElement("button");
+        const [swatch, name, value] = ["i", "span", "b"].map((tag) => document.createElement(tag));
         button.type = "button";
         button.setAttribute("aria-pressed", "true");
         button.title = "show or hide";
         swatch.style.background = colour(spec, i);
-        button.append(swatch, document.createTextNode(series.label));
+        name.textContent = series.label;
+        button.append(swatch, name, value);
         button.onclick = () => {
           if (!this.hidden.delete(i)) this.hidden.add(i);
           button.setAttribute("aria-pressed", String(!this.hidden.has(i)));
@@ -163,10 +165,10 @@
       this.spec.series.forEach((s, i) => {
         let value = "";
         if (inside) {
-          value = ` ${show[this.spec.unit](s.mean[k])}`;
-          if (s.lo && !this.spec.stacked && s.lo[k] !== s.hi[k]) value = ` ${show[this.spec.unit](s.lo[k])} … ${show[this.spec.unit](s.hi[k])}`;
+          value = show[this.spec.unit](s.mean[k]);
+          if (s.lo && !this.spec.stacked && s.lo[k] !== s.hi[k]) value = `${show[this.spec.unit](s.lo[k])} … ${show[this.spec.unit](s.hi[k])}`;
         }
-        this.buttons[i].lastChild.data = s.label + value;
+        this.buttons[i].lastChild.textContent = value;
       });
     }
 
@@ -210,7 +212,7 @@
         else if (event.key === "0" || event.key === "Escape") setView(first, last);
         else return;
         event.preventDefault();
-        said.textContent = `${clock(cursor ?? 0)}: ${this.buttons.map((b) => b.textContent).join(", ")}`;
+        said.textContent = `${clock(cursor ?? 0)}: ${this.buttons.map((b) => `${b.children[1].textContent} ${b.lastChild.textContent}`).join(", ")}`;
       });
     }
   }
@@ -258,7 +260,12 @@
     for (const row of document.querySelectorAll("#counters div")) row.hidden = !row.firstChild.textContent.includes(filter.value.trim());
   });
   if (all.length) {
-    new ResizeObserver(() => later(() => all.forEach((chart) => chart.draw()))).observe(document.body);
+    let wide = document.body.clientWidth;
+    new ResizeObserver(() => {
+      if (document.body.clientWidth === wide) return;  // what is drawn changes the height only
+      wide = document.body.clientWidth;
+      all.forEach((chart) => chart.draw());
+    }).observe(document.body);
     setView(first, last);
     all.forEach((chart) => chart.draw());
   }

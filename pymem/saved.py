@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 BUCKETS = 320
 EVENT = np.dtype([("time", "i8"), ("kind", "i4"), ("who", "i4"), ("value", "i8")])
+NEEDED = {
+    "zones": "node idx managed present free min low high lru stat", "swap": "total free areas",
+    "devices": "reads writes read_pages write_pages busy_ns",
+}  # fmt: skip
 PERCENTILES = (50, 90, 99, 99.9)
 
 
@@ -54,7 +58,20 @@ def load_result(folder: str | Path) -> Result:
         raise PymemError(f"{path}: is not a result of this version of pymem ({why})") from None
 
 
+def _check(document: dict[str, Any]) -> None:
+    """KeyError or TypeError for a part that lacks what every reader of results relies on."""
+    for part, keys in NEEDED.items():
+        rows = document[part] if isinstance(document[part], list) else [document[part]]
+        for row in rows:
+            for key in keys.split():
+                row[key]
+    for kind in ("memory_some", "memory_full", "io_some", "io_full", "cpu_some"):
+        document["psi"][kind]["total"] + 0
+    sum(document["vmstat"].values()) + sum(document["meminfo"].values())
+
+
 def _result(document: dict[str, Any], place: Path) -> Result:
+    _check(document)
     kinds = [kind for kind in door.LATENCY_KINDS if kind != "hit"]
     histograms = _histograms(place / HISTOGRAMS)
     known = {f.name for f in fields(TaskResult)}
@@ -67,6 +84,7 @@ def _result(document: dict[str, Any], place: Path) -> Result:
             counts = np.zeros(BUCKETS, np.uint64) if counts is None else counts
             latency[kind] = Latency(counts, bucket_edges(BUCKETS), saved["total_ns"])
         values = {key: value for key, value in row.items() if key in known and key != "latency"}
+        values["stalls"] = {**dict.fromkeys(door.STALL_CAUSES, 0), **row["stalls"]}
         tasks[name] = TaskResult(**values, latency=latency)
     kills = [
         OomKill(**{**kill, "scores": {n: -math.inf if s is None else s for n, s in kill["scores"].items()}})

@@ -70,7 +70,7 @@ def test_result_json_alone_is_enough_and_keeps_the_percentiles(result, folder):
     [
         ("result.json", "{", "result.json: is damaged ("),
         ("result.json", "[]", "result.json: is not a result of this version of pymem"),
-        ("result.json", '{"tasks": {}}', "is not a result of this version of pymem ('oom_kills' is missing)"),
+        ("result.json", '{"tasks": {}}', "is not a result of this version of pymem ('zones' is missing)"),
         ("timeline.npz", "PK", "timeline.npz: is damaged"),
         ("events.csv", "time\n", "events.csv: is damaged; its first line has to be time_ns,event,who,value"),
         ("events.csv", "time_ns,event,who,value\n1,2\n", "events.csv, line 2: 2 fields; there have to be 4"),
@@ -81,6 +81,34 @@ def test_result_json_alone_is_enough_and_keeps_the_percentiles(result, folder):
 def test_damage_is_named(folder, name, text, message):
     (folder / name).write_text(text)
     with pytest.raises(PymemError) as caught:
+        load_result(folder)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (["zones", 0, "low"], None, "('low' is missing)"),
+        (["swap", "areas"], None, "('areas' is missing)"),
+        (["psi", "memory_full"], None, "('memory_full' is missing)"),
+        (["psi", "io_some", "total"], "long", "is not a result of this version of pymem"),
+        (["vmstat", "pgfault"], "many", "is not a result of this version of pymem"),
+        (["tasks", "leak", "latency"], None, "('latency' is missing)"),
+        (["tasks", "leak", "pid"], None, "pid"),
+    ],
+)
+def test_a_result_without_what_readers_rely_on_is_refused(folder, path, value, message):
+    path_of = folder / "result.json"
+    document = json.loads(path_of.read_text())
+    inside = document
+    for key in path[:-1]:
+        inside = inside[key]
+    if value is None:
+        del inside[path[-1]]
+    else:
+        inside[path[-1]] = value
+    path_of.write_text(json.dumps(document))
+    with pytest.raises(PymemError, match=r"result\.json: is not a result of this version of pymem") as caught:
         load_result(folder)
     assert message in str(caught.value)
 

@@ -450,15 +450,18 @@ cdef class Engine:
         return {n: {"total": m.psi.total[s], "avg": [m.psi.avg[s][k] / 2048 for k in range(3)]}
                 for s, n in enumerate(names)}
 
-    def samples(self):
-        """The time line so far: int64 array (rows x SAMPLE_COLUMNS)."""
+    def samples(self, int64_t after=-1):
+        """The time line so far, or its rows later than a time (ns): int64 array (rows x SAMPLE_COLUMNS)."""
         import numpy as np
-        cdef int64_t rows = self.m.nr_samples
+        cdef int64_t first = self.m.nr_samples, rows
         cdef int cols = sample_columns()
+        while first and self.m.samples[(first - 1) * cols] > after:
+            first -= 1
+        rows = self.m.nr_samples - first
         out = np.zeros((rows, cols), dtype=np.int64)
         cdef int64_t[:, ::1] view = out
         if rows:
-            memcpy(&view[0, 0], self.m.samples, rows * cols * sizeof(int64_t))
+            memcpy(&view[0, 0], &self.m.samples[first * cols], rows * cols * sizeof(int64_t))
         return out
 
     def event_log(self):

@@ -6,6 +6,7 @@ node_stat (summed over nodes), then every vm_event.
 """
 
 from libc.stdlib cimport realloc
+from libc.string cimport memcpy
 
 from .machine cimport global_free, global_node_stat, machine_t
 from .psi cimport PSI_CPU_SOME, PSI_IO_FULL, PSI_IO_SOME, PSI_MEM_FULL, PSI_MEM_SOME, psi_update_averages
@@ -18,12 +19,24 @@ cdef int sample_columns() noexcept nogil:
     return SAMPLE_EXTRA + NR_NODE_STATS + NR_VM_EVENTS
 
 
+cdef void thin_samples(machine_t *m) noexcept nogil:
+    """Keeps every second row and samples half as often from now on, so that a long run stays in memory."""
+    cdef int64_t cols = sample_columns(), row, kept = (m.nr_samples + 1) // 2
+    # The first, the third, ...: the row that comes next, one interval after the last, continues their distance.
+    for row in range(1, kept):
+        memcpy(&m.samples[row * cols], &m.samples[2 * row * cols], cols * sizeof(int64_t))
+    m.nr_samples = kept
+    m.sample_interval *= 2
+
+
 cdef void take_sample(machine_t *m) noexcept nogil:
     """Appends a row for m.now; without host memory the row is dropped."""
     cdef int cols = sample_columns(), i
     cdef int64_t *row
     cdef int64_t *grown
     cdef int64_t cap
+    if m.nr_samples >= MAX_SAMPLES and m.sample_interval:
+        thin_samples(m)
     if m.nr_samples == m.cap_samples:
         cap = m.cap_samples * 2 + 256
         grown = <int64_t *> realloc(m.samples, cap * cols * sizeof(int64_t))

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from pymem.mempolicy import MemPolicy
     from pymem.regions import Anon, File
     from pymem.result import Result
+    from pymem.saved import load_result
     from pymem.scenario import Scenario, Task, load
     from pymem.simulation import Simulation, simulate
     from pymem.sweeps import open_store, sweep
@@ -51,6 +52,7 @@ _PLACES = {
     "mempolicy": "MemPolicy",
     "regions": "Anon File",
     "result": "Result",
+    "saved": "load_result",
     "scenario": "Scenario Task load",
     "simulation": "Simulation simulate",
     "sweeps": "open_store sweep",
@@ -65,7 +67,7 @@ __all__ = [
     "Anon", "Boot", "Disk", "File", "HostError", "Machine", "MemPolicy", "Node", "PymemError", "Result", "Scenario",
     "ScenarioError", "Simulation", "SimulationError", "StoreError", "SwapDevice", "Task", "TraceError", "TunableError",
     "UnitError", "ValidationError", "Zone", "__version__", "compare", "explain", "explain_linux", "from_host", "load",
-    "oom", "open_store", "simulate", "sweep", "tune", "units", "workloads",
+    "load_result", "oom", "open_store", "simulate", "sweep", "tune", "units", "workloads",
 ]  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import json
 import math
 import os
@@ -16,12 +17,14 @@ import numpy as np
 
 from pymem import objectives, procfs
 from pymem.errors import PymemError
+from pymem.plots import Plots
 
 if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
 MARK = "result.json"
+HISTOGRAMS = "latency.csv"
 
 
 @dataclass(frozen=True)
@@ -223,6 +226,11 @@ class Result:
         """Text of ``/proc/zoneinfo``."""
         return procfs.zoneinfo_text(self.zones)
 
+    @property
+    def plot(self) -> Plots:
+        """Figures: ``result.plot.memory()`` and others, see `pymem.plots.Plots`. Needs matplotlib."""
+        return Plots(self)
+
     def events_of(self, kind: str) -> NDArray[Any]:
         """The events of one kind."""
         if kind not in self.event_kinds:
@@ -263,8 +271,8 @@ class Result:
         -------
         Path
             The folder, with ``result.json``, ``timeline.npz`` (``timeline.parquet`` too where pyarrow is installed),
-            ``events.csv``, ``oom.txt``, ``proc/`` and, with several nodes, ``sys/`` with the files as the kernel prints
-            them.
+            ``events.csv``, ``latency.csv``, ``oom.txt``, ``proc/`` and, with several nodes, ``sys/`` with the files as
+            the kernel prints them.
         """
         place = Path(folder)
         check_folder(place)
@@ -313,6 +321,12 @@ class Result:
         lines = ["time_ns,event,who,value"]
         lines += [f"{e['time']},{self.event_kinds[e['kind']]},{e['who']},{e['value']}" for e in self.events]
         (folder / "events.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        with (folder / HISTOGRAMS).open("w", encoding="utf-8", newline="") as file:
+            rows = csv.writer(file, lineterminator="\n")
+            rows.writerow(["task", "kind", "lower_ns", "count"])
+            for task in self.tasks.values():
+                for kind, h in task.latency.items():
+                    rows.writerows([task.name, kind, h.lower_ns[b], h.counts[b]] for b in np.flatnonzero(h.counts))
         if self.oom_kills:
             (folder / "oom.txt").write_text("\n".join(kill.report for kill in self.oom_kills), encoding="utf-8")
 

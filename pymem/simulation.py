@@ -412,6 +412,11 @@ class Simulation:
             e.events_count(), e.node_stats(), e.zones(), thresholds=e.thresholds(), kernel=self.scenario.kernel
         )
 
+    def timeline(self, after: int = -1) -> Timeline:
+        """The time line so far, or its rows later than a time in ns."""
+        rows = self.engine.samples(after)
+        return Timeline({c: rows[:, i].copy() for i, c in enumerate(door.SAMPLE_COLUMNS)})
+
     def nodes(self) -> list[dict[str, Any]]:
         """Every NUMA node now: what it is, and its ``numastat``, ``vmstat`` and ``meminfo``."""
         e = self.engine
@@ -430,7 +435,6 @@ class Simulation:
         """What has come out so far."""
         e = self.engine
         e.sample()
-        rows = e.samples()
         events, dropped = e.event_log()
         if self.status == "running":
             self.status = "interrupted"
@@ -438,7 +442,7 @@ class Simulation:
             name=self.scenario.name, status=self.status, time_ns=e.now, vmstat=self.vmstat(),
             meminfo=self.meminfo(), zones=e.zones(), psi=e.psi(),
             tasks=self._task_results(),
-            timeline=Timeline({c: rows[:, i].copy() for i, c in enumerate(door.SAMPLE_COLUMNS)}),
+            timeline=self.timeline(),
             events=events, event_kinds=list(door.EVENT_KINDS), events_dropped=dropped, oom_kills=self.oom_kills,
             devices=e.devices(), swap=e.swap(), nodes=self.nodes(), provenance=provenance(self.scenario),
             host_seconds=self.host_seconds,

@@ -31,7 +31,7 @@ DOOR = {"engine", "observe", "_testing"}
 CHECKS = {"boundscheck", "initializedcheck", "nonecheck"}
 # Slow to import or not installed by default: reached only when somebody needs them.
 HEAVY = {
-    "dask", "distributed", "hypothesis", "libcachesim", "lz4", "matplotlib", "optuna", "pandas", "plotly",
+    "dask", "distributed", "hypothesis", "libcachesim", "lz4", "matplotlib", "optuna", "pandas", "polars",
     "pyarrow", "pydantic", "pytest", "rich", "typer", "xarray", "zstandard",
 }  # fmt: skip
 

@@ -44,22 +44,22 @@ DOOR_LEVEL = len(MEMCORE_LEVELS) - 2
 # A row imports only from lower rows and from itself.  `pymem/__init__.py` is above all of them.
 PYMEM_ROWS = [
     "errors _version",
-    "units records statistics mempolicy",
+    "units records files statistics mempolicy",
     "tunables regions codecs numa",
     "devices content compressed_pool",
     "topology traces compressibility",
     "workloads",
     "oom",
     "scenario",
-    "provenance procfs objectives settings sysctl",
+    "provenance procfs objectives settings sysctl plots",
     "result",
-    "simulation",
-    "reports sweeps validation hosts teaching",
+    "simulation saved",
+    "reports interop sweeps validation hosts teaching",
     "comparison tuning",
     "cli __main__",
 ]
 # Rows that may import memcore, always at its door.
-MEMCORE_USERS = {"simulation", "result", "procfs", "compressed_pool"}
+MEMCORE_USERS = {"simulation", "saved", "result", "procfs", "compressed_pool"}
 
 
 # ---- the engine -------------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ FILES = {
     "timeline.npz",
     "timeline.parquet",
     "events.csv",
+    "latency.csv",
     "proc/vmstat",
     "proc/meminfo",
     "proc/zoneinfo",

@@ -29,7 +29,22 @@ def main() -> None:
 def _app() -> Any:  # typer is imported only when the command runs
     import typer
 
-    from pymem.cli import compare, compressibility, explain, machine, oom, run, sweep, trace, tunables, tune, validate
+    from pymem.cli import (
+        compare,
+        compressibility,
+        explain,
+        export,
+        machine,
+        oom,
+        report,
+        run,
+        sweep,
+        trace,
+        tunables,
+        tune,
+        validate,
+        vmstat,
+    )
 
     app = typer.Typer(
         name="pymem", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -45,6 +60,9 @@ def _app() -> Any:  # typer is imported only when the command runs
             raise typer.Exit
 
     app.command("run")(run.command)
+    app.command("report")(report.command)
+    app.command("vmstat")(vmstat.command)
+    app.command("export")(export.command)
     app.command("oom")(oom.command)
     app.command("compare")(compare.command)
     app.command("sweep")(sweep.command)

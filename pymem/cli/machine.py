@@ -30,12 +30,9 @@ def from_host(
     if out is None:
         typer.echo(host.to_toml(), nl=False)
         return
-    from pymem.validation.table import write_text
+    from pymem.files import write_text
 
-    try:
-        write_text(out, host.to_toml())
-    except OSError as error:
-        raise HostError(f"{out}: {error.strerror or error}") from None
+    write_text(out, host.to_toml())
     differ = f"{len(host.vm)} tunables differ from the default"
     typer.echo(f"{out}: the machine of {root}; {differ}; {len(host.notes)} notes")
     typer.echo(f"try: pymem run {out}")

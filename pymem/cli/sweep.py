@@ -107,16 +107,13 @@ def write_csv(result: SweepResult, path: Path) -> None:
     import csv
     import io
 
-    from pymem.validation.table import write_text
+    from pymem.files import write_text
 
     text = io.StringIO()
     writer = csv.DictWriter(text, result.columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(result.rows())
-    try:
-        write_text(path, text.getvalue())
-    except OSError as error:
-        raise PymemError(f"--csv {path}: cannot be written: {error.strerror}") from None
+    write_text(path, text.getvalue())
 
 
 def _show(result: SweepResult, measures: list[str]) -> None:

@@ -226,11 +226,11 @@ def analyze(
                 for number in chosen_tasks(opened, task)
             ]
         if html is not None:
+            from pymem.files import write_text
             from pymem.reports.trace_page import page
-            from pymem.validation.table import write_text
 
             text = page(opened.info, found)
-            _reading(html, lambda: write_text(html, text))
+            write_text(html, text)
         if as_json:
             typer.echo(json.dumps([one.to_dict() for one in found], indent=1))
             return

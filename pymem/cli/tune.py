@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pymem.errors import PymemError, ScenarioError
+from pymem.errors import ScenarioError
 
 if TYPE_CHECKING:
     from pymem.tuning import Tuning
@@ -64,12 +64,9 @@ def command(
         progress=not as_json and sys.stderr.isatty(),
     )  # fmt: skip
     if conf is not None:
-        from pymem.validation.table import write_text
+        from pymem.files import write_text
 
-        try:
-            write_text(conf, found.sysctl_conf())
-        except OSError as error:
-            raise PymemError(f"--conf {conf}: cannot be written: {error.strerror}") from None
+        write_text(conf, found.sysctl_conf())
     if as_json:
         typer.echo(json.dumps(found.to_dict(), indent=1))
         return

@@ -30,6 +30,7 @@ def command(
     from rich.progress import track
 
     from pymem.errors import ValidationError
+    from pymem.files import write_text
     from pymem.validation import page, recording, runner, score, table
 
     for path in (html, as_json):
@@ -45,9 +46,9 @@ def command(
     replays = list(steps)
     pairs = score.pairs(known, {r.label: r.counters for r in replays if not r.left_out})
     if as_json is not None:
-        table.write_text(as_json, table.to_json(pairs))
+        write_text(as_json, table.to_json(pairs))
     if html is not None:
-        table.write_text(html, page.page(pairs, replays, chosen))
+        write_text(html, page.page(pairs, replays, chosen))
     console = Console(width=None if sys.stdout.isatty() else 120)
     for part in table.render(pairs, replays, every=not wrong):
         console.print(part)

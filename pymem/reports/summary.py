@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pymem.reports import numa
+from pymem.reports.diagnosis import diagnose
 from pymem.units import format_pages, format_time
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ STALL_WORDS = {
     "device": "waiting for room in a device queue",
     "fsync": "waiting in fsync",
 }
+COLOURS = ("bold green", "bold yellow", "bold yellow", "bold red")
 BARS = "▁▂▃▄▅▆▇█"
 
 
@@ -37,11 +39,15 @@ def render(result: Result) -> list[RenderableType]:
     title.append(f"  {format_time(result.time_ns)} simulated, {short(result.accesses)} accesses", style="not bold")
     if result.host_seconds:
         title.append(f" in {result.host_seconds:.2f} s", style="not bold")
-    parts: list[RenderableType] = [title, Text()]
+    diagnosis = diagnose(result)
+    parts: list[RenderableType] = [title, Text(), Text(diagnosis.headline, style=COLOURS[diagnosis.level]), Text()]
     parts += [Text("• ").append(line) for line in story(result)]
     parts += [Text(), tasks_table(result), Text(), memory_lines(result)]
     if len(result.nodes) > 1:
         parts += [Text(), numa.accesses_table(result), Text(), numa.nodes_table(result)]
+    for advice in diagnosis.advice:
+        setting = f" Try --set {advice.setting}." if advice.setting else ""
+        parts += [Text(), Text("→ ").append(f"{advice.text}{setting}").append(f" Because {advice.because}.", "dim")]
     return parts
 
 

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -81,19 +78,6 @@ def render(pairs: Sequence[Pair], replays: Sequence[Replay], every: bool = True)
     missing = Counter(replay.left_out for replay in replays if replay.left_out)
     out += [Text(f"{n} recordings left out: {why}.", style="dim") for why, n in missing.items()]
     return out
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all. OSError as the system has it."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
 
 
 def to_json(pairs: Sequence[Pair]) -> str:

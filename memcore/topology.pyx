@@ -41,7 +41,7 @@ cdef int add_zones(machine_t *m, node_t *n, zones) except -1:
 cdef int fill_zones(machine_t *m, node_t *n, zones) except -1:
     """What is free at the start, what lies in a per-CPU list, and what the kernel holds."""
     cdef zone_t *z
-    cdef int64_t end, first, listed, pfn
+    cdef int64_t end, first, listed, pfn, metadata
     for zs in zones:
         z = &m.zones[n.first_zone + <int> zs["idx"]]
         end = z.start_pfn + z.spanned

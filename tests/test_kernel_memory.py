@@ -100,7 +100,7 @@ def test_each_foreign_block_raises_the_watermarks_once():
 
 
 def test_slab_is_a_hit_of_its_node_too():
-    """numa_hit counts requests, whatever their order: 100 pages, and one slab of four for the tree nodes of the file."""
+    """numa_hit counts requests, whatever their order: 100 pages, and a slab of four for tree nodes of the file."""
     lab = Lab(machine(2048), a=[file(200)])
     moved = lab.do("a", op(Op.READ, 0, 100))
     read_ahead = moved["nr_file_pages"]

@@ -204,8 +204,9 @@ class Reclaim(Memory):
             free = self.shrink_page(sc, page, did)
             if not free:
                 kept.append(page)
+            look = self.costs["reclaim_scan"] + free * self.costs["reclaim_free"]
             yield from self.charge(
-                (self.costs["reclaim_cache"] if cached else self.costs["reclaim_scan"] + free * self.costs["reclaim_free"])
+                (self.costs["reclaim_cache"] if cached else look)
                 + (did["unmapped"] - unmapped) * self.costs["reclaim_unmap"]
             )  # fmt: skip
         for page in kept:

@@ -19,8 +19,7 @@ from .machine cimport (EV_TASK_START, EXIT_ALARM, EXIT_DONE, EXIT_IDLE, EXIT_LIM
 from .mmap cimport dup_mm
 from .oom cimport oom_reaper
 from .pageout cimport end_io
-from .psi cimport (NR_IOWAIT, NR_MEMSTALL, NR_MEMSTALL_RUNNING, NR_RUNNING, psi_change, psi_switch,
-                   psi_update_averages)
+from .psi cimport NR_IOWAIT, NR_MEMSTALL, NR_MEMSTALL_RUNNING, NR_RUNNING, psi_change, psi_switch, psi_update_averages
 from .sample cimport take_sample
 from .task cimport task_main
 from .thread cimport (STALL_CPU, STALL_DEVICE, STALL_FSYNC, THREAD_FLUSHER, THREAD_KSWAPD, THREAD_KWORKER,

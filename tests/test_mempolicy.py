@@ -77,8 +77,8 @@ def test_a_full_node_is_reclaimed_while_another_is_empty():
     back = bench.do("a", load(range(2000)))
     assert back["pswpin"] >= 2000 - 1024
     assert anon_pages(bench)[1] == bench.engine.node_stats(1)["nr_file_pages"] == 0
-    # what came from elsewhere is a slab of the kernel's own, four pages: it is not bound
-    assert numastat(bench, 0)["numa_foreign"] == bench.engine.node_stats(1)["nr_slab_reclaimable"] // 4 <= 1
+    # nothing but the kernel's own, four pages for tree nodes of the swap cache at a time, goes where there is room
+    assert numastat(bench, 0)["numa_foreign"] * 4 == bench.engine.node_stats(1)["nr_slab_reclaimable"] > 0
 
 
 def test_without_swap_somebody_on_the_node_is_killed():

@@ -94,6 +94,8 @@ class File:
         Mapped pages of program text survive their first reclaim scan (``VM_EXEC``).
     advice : {"normal", "sequential", "random"}
         As given by ``madvise``: governs readahead.
+    locked : bool
+        As after ``mlock()``: read at the start, never reclaimed.
     """
 
     pages: int

@@ -219,9 +219,18 @@ class Scenario:
             )
 
     def with_settings(self, settings: Mapping[str, Any]) -> Scenario:
-        """A copy with other settings, by dotted names: ``vm.swappiness``, ``machine.memory``, ``seed``, ...
+        """A copy with other settings.
 
-        Values may be strings, as on the command line.  All are set before any is checked against the others.
+        Parameters
+        ----------
+        settings : mapping
+            By dotted names: ``vm.swappiness``, ``machine.memory``, ``seed``, ...  Values may be strings, as on the
+            command line.  All are set before any is checked against the others.
+
+        Raises
+        ------
+        ScenarioError, TunableError
+            Unknown name, or a value that is not accepted.
         """
         tables = {"vm": dict(self.vm), "costs": dict(self.costs)}
         machine: dict[str, Any] = {}
@@ -300,6 +309,13 @@ def scenario_from(value: Mapping[str, Any], base: Path) -> Scenario:
 
 def load(path: str | Path, read: Callable[[Path], bytes] = Path.read_bytes) -> Scenario:
     """The scenario of a TOML file.
+
+    Parameters
+    ----------
+    path : str or Path
+        Relative paths in the file start at its folder; a scenario without a name gets that of the file.
+    read : function
+        Gives the bytes of a path, instead of reading the file.
 
     Raises
     ------

@@ -214,6 +214,10 @@ def _nodes(scenario: Scenario, layout: list[list[Any]]) -> tuple[list[dict[str, 
 class Simulation:
     """A run in steps; `simulate` is what most people want.
 
+    Parameters
+    ----------
+    scenario : Scenario
+
     Attributes
     ----------
     engine : memcore.engine.Engine

@@ -95,7 +95,7 @@ class File:
     advice : {"normal", "sequential", "random"}
         As given by ``madvise``: governs readahead.
     locked : bool
-        As after ``mlock()``: read at the start, never reclaimed.
+        As after ``mlock``.
     """
 
     pages: int

@@ -14,7 +14,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest -W error -x -q
 
 SOURCES := setup.py $(sort $(wildcard memcore/*.pyx memcore/*.pxd memcore/*.h \
-    pymem/traces/*.pyx pymem/traces/*.pxd))
+    pymem/traces/*.pyx pymem/traces/*.pxd pymem/workloads/*.pyx))
 
 SCENARIO ?= examples/three_programs.toml
 OUT ?= out/$(basename $(notdir $(SCENARIO)))

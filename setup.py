@@ -28,7 +28,7 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.errors import CompileError
 
-EXTENSION_FOLDERS = ("memcore", "pymem/traces")
+EXTENSION_FOLDERS = ("memcore", "pymem/traces", "pymem/workloads")
 VARIANTS = ("debug", "asan", "coverage")
 
 HERE = Path(__file__).resolve().parent

@@ -1,7 +1,7 @@
 """Host memory of the engine; each figure comes from a process of its own.
 
-``python -m benchmarks.footprint NAME``, where NAME is ``full`` or ``tebibyte``.
-Prints one line: seconds, bytes of host memory, simulated frames.
+``python -m benchmarks.footprint NAME``, where NAME is ``full``, ``tebibyte``, ``pressure-1`` or ``pressure-1024``.
+Prints one line: seconds, bytes of host memory, simulated frames; of the last two, seconds per page reclaimed.
 """
 
 from __future__ import annotations
@@ -43,6 +43,28 @@ def measure(name: str) -> tuple[float, int, int]:
     return took, used, frames
 
 
+def under_pressure(gib: int) -> tuple[float, int, int]:
+    """A machine of so many GiB with every frame in use, whose task then stores to random pages of a sixteenth more:
+    CPU seconds per page reclaimed, bytes of host memory, frames.
+    """
+    import numpy as np
+
+    from benchmarks.machine import machine_with_task, play
+
+    frames = gib << 18
+    pages, step = frames + frames // 16, 1 << 24
+    before = resident()
+    engine, thread = machine_with_task(frames, pages, frames // 8)
+    store = np.uint32(1 << 31)
+    for first in range(0, pages, step):
+        play(engine, thread, np.arange(first, min(first + step, pages), dtype=np.uint32) | store)
+    records = np.random.default_rng(1).integers(0, pages, 4_000_000, dtype=np.uint32) | store
+    stolen, begin = engine.events_count()["pgsteal_anon"], time.process_time()
+    play(engine, thread, records)
+    took = time.process_time() - begin
+    return took / (engine.events_count()["pgsteal_anon"] - stolen), resident() - before, frames
+
+
 def in_own_process(name: str) -> tuple[float, int, int]:
     """`measure` in a new process."""
     out = subprocess.run(
@@ -53,4 +75,5 @@ def in_own_process(name: str) -> tuple[float, int, int]:
 
 
 if __name__ == "__main__":
-    print(*measure(sys.argv[1]))
+    name, _, gib = sys.argv[1].partition("-")
+    print(*(under_pressure(int(gib)) if gib else measure(name)))

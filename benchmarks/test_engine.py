@@ -6,6 +6,7 @@ Smaller than in the table, so that a comparison between two builds takes a minut
 import pytest
 
 from benchmarks.cases import cases
+from benchmarks.mechanisms import MECHANISMS, prepare, units
 
 PAGES = 1 << 18
 ACCESSES = 3_000_000
@@ -21,3 +22,12 @@ def test_accesses(benchmark, name, what):
     benchmark.extra_info["accesses"] = case.records
     prepare = getattr(case, what)
     benchmark.pedantic(lambda run: run(), setup=lambda: ((prepare(),), {}), rounds=3)
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize("mechanism", MECHANISMS, ids=lambda m: m.name)
+def test_mechanism(benchmark, mechanism):
+    benchmark.group = "mechanisms"
+    result = benchmark.pedantic(lambda run: run(), setup=lambda: ((prepare(mechanism),), {}), rounds=3)
+    benchmark.extra_info[mechanism.unit] = units(mechanism, result)
+    assert benchmark.extra_info[mechanism.unit] > 0

@@ -11,31 +11,24 @@ from libc.string cimport memcpy, memset
 
 from .assemble cimport add_compression, add_workers, set_affinity, set_content, swap_facts
 from .blkdev cimport blkdev_init, blkdev_t
-from .buddy cimport pcp_push, zone_init, zone_init_free, zone_t
+from .buddy cimport zone_t
 from .content cimport contents_free
 from .filemap cimport filemap_add_mapper, filemap_init, filemap_t
-from .machine cimport (event_t, global_node_stat, last_cpu, machine_alloc, machine_finish_zones, machine_free,
-                       machine_t, machine_verify, wb_t)
-from .mempolicy cimport MPOL_BIND, mempolicy_t
+from .machine cimport event_t, global_node_stat, machine_alloc, machine_free, machine_t, machine_verify, wb_t
 from .mm cimport mm_add_vma, mm_init, mm_t
-from .node cimport node_build_zonelist, node_t
 from .oom cimport NR_OOM_FACTS, OOM_REAPER_DELAY, mark_oom_victim, oom_facts
-from .page cimport PG_PCP
-from .page_alloc cimport build_zonelist
 from .pagestate cimport lru_order, page_states
 from .pagetable cimport pagetable_resize
 from .psi cimport psi_update_averages
 from .sample cimport sample_columns, take_sample
 from .sched cimport (sched_add_thread, sched_alarm, sched_init, sched_run, sched_start, sched_verify, sched_wake,
                      sched_wake_at)
-from .slab cimport slab_caches_init, slab_place
 from .swapfile cimport swap_add_area, swap_finish, swap_init
 from .task cimport chunk_writes
-from .thread cimport (LAT_BUCKETS, NR_LATENCIES, THREAD_FLUSHER, THREAD_KSWAPD, THREAD_REAPER, THREAD_TASK,
-                      TH_BLOCKED, TH_DEAD, TH_RUNNING, thread_t)
-from .types cimport MAX_CPUS, MAX_NODES, MAX_NR_ZONES, int32_t, int64_t, uint32_t, uint64_t, uint8_t
-from .vmstat cimport NR_KERNEL_PINNED
-from .zonelist cimport zonelist_t
+from .thread cimport (LAT_BUCKETS, LAT_SYSCALL, NR_LATENCIES, THREAD_FLUSHER, THREAD_KSWAPD, THREAD_REAPER,
+                      THREAD_TASK, TH_BLOCKED, TH_DEAD, TH_RUNNING, thread_t)
+from .topology cimport add_nodes, add_policies, node_facts
+from .types cimport MAX_CPUS, MAX_NODES, MAX_NR_ZONES, int64_t, uint32_t, uint64_t, uint8_t
 from .zram cimport zram_destroy_all
 from .zshrink cimport compressed_verify
 from .zswap cimport zswap_destroy
@@ -66,9 +59,10 @@ cdef class Engine:
     """One simulated machine.
 
     params: tunables and costs by the names of params.pxd (all required).
-    nodes: per node {"cpus": int, "distance": [int], "access_ns": [int], "tier": int, "demotion": [nid],
-        "zones": [{"idx", "start_pfn", "spanned", "managed", "present", "free", "percpu", "foreign", "watermarks",
-        "protection"}]}; a zone's kernel memory is what of `managed` is neither `free` nor `percpu`.
+    nodes: per node {"cpus": int, "distance": [int], "access_ns": [int], "tier": int (0 is the fastest),
+        "demotion": [nid] (of the next slower tier), "zones": [{"idx", "start_pfn", "spanned", "managed", "present",
+        "free", "percpu", "foreign", "watermarks", "protection"}]}; a zone's kernel memory is what of `managed` is neither
+        `free` nor `percpu`.
     cpu_nodes: node of each CPU.
     devices: [{"rotational", "read_ns", "write_ns", "queue_depth", "bandwidth"}].
     swaps: [{"slots", "priority" (None: automatic), "device", "rotational", "zram"}]; "zram" is None or
@@ -77,7 +71,7 @@ cdef class Engine:
     contents: None, or (sizes: uint16 rows x codecs, flags: uint8 per row): what anonymous pages may contain.
     zswap: None, or {"codec", "compress_ns", "decompress_ns"}; "codec" is a column of the contents.
     files: [{"pages", "device"}].
-    policies: [{"mode", "nodes": [nid], "weights": [int]}].
+    policies: [{"mode" (mempolicy.pxd), "nodes": [nid], "weights": one each of weighted interleave, 1 to 255}].
 
     Raises ValueError for impossible figures, MemoryError when the host lacks memory.
     """
@@ -115,11 +109,11 @@ cdef class Engine:
             m.cpus[i].nid = nid
             m.nodes[nid].nr_cpus += 1
         self.add_devices(devices)
-        self.add_nodes(nodes)
+        add_nodes(m, nodes)
         self.add_swaps(swaps)
         add_compression(&self.m, swaps, contents, zswap)
         self.add_files(files)
-        self.add_policies(policies)
+        add_policies(m, policies)
         sched_init(m)
 
     def __dealloc__(self):
@@ -129,75 +123,6 @@ cdef class Engine:
         machine_free(&self.m)
 
     # ---- building -----------------------------------------------------------------------------------
-
-    cdef int add_nodes(self, list nodes) except -1:
-        cdef machine_t *m = &self.m
-        cdef node_t *n
-        cdef zone_t *z
-        cdef int32_t[MAX_NODES] load
-        cdef int i, j
-        cdef int64_t end, first, listed, pfn
-        memset(load, 0, sizeof(load))
-        for i, spec in enumerate(nodes):
-            n = &m.nodes[i]
-            n.tier = spec.get("tier", 0)
-            for j in range(m.nr_nodes):
-                n.distance[j] = spec["distance"][j]
-                n.access_ns[j] = max(1, spec["access_ns"][j])
-            for nid in spec.get("demotion", ()):
-                n.demotion_target[n.nr_demotion_targets] = nid
-                n.nr_demotion_targets += 1
-            n.can_demote = m.p.demotion_enabled != 0 and n.nr_demotion_targets > 0
-            for zs in spec["zones"]:
-                j = zs["idx"]
-                z = &m.zones[n.first_zone + j]
-                zid = n.first_zone + j
-                start = zs["start_pfn"]
-                spanned = zs["spanned"]
-                managed = zs["managed"]
-                zone_init(z, i, j, zid, start, spanned, managed, m.nr_cpus)
-                z.present = zs.get("present", zs["managed"])
-                z.foreign = zs.get("foreign", 0)
-                if zs.get("watermarks"):
-                    z.given = True
-                    z.given_wmark = zs["watermarks"]
-                if zs.get("protection"):
-                    z.given_protection = True
-                    for k, pages in enumerate(zs["protection"][:MAX_NR_ZONES]):
-                        z.given_reserve[k] = pages
-                n.present += z.present
-        for i in range(m.nr_zones):
-            m.zones[i].id = i
-            m.zones[i].idx = i % MAX_NR_ZONES
-            m.zones[i].nid = i // MAX_NR_ZONES
-        machine_finish_zones(m)
-        for i, spec in enumerate(nodes):
-            n = &m.nodes[i]
-            for zs in spec["zones"]:
-                z = &m.zones[n.first_zone + <int> zs["idx"]]
-                end = z.start_pfn + z.spanned
-                if not 0 <= zs["free"] <= z.managed <= z.spanned:
-                    raise ValueError(f"zone {zs['idx']} of node {i}: free {zs['free']}, managed {z.managed}, "
-                                     f"spanned {z.spanned} pages do not fit together")
-                first = end - <int64_t> zs["free"]
-                listed = min(<int64_t> zs.get("percpu", 0), z.managed - <int64_t> zs["free"], z.pcp_high_max)
-                n.stat[NR_KERNEL_PINNED] += z.managed - <int64_t> zs["free"] - listed
-                zone_init_free(z, m.frames, first, end)
-                # in the list of the node's last CPU: what the first ones have, they use up at once
-                for pfn in range(first - listed, first):
-                    m.frames[pfn].flags = PG_PCP
-                    m.frames[pfn].zone = <uint8_t> z.id
-                    pcp_push(&z.pcp[last_cpu(m, i)], <uint32_t> pfn)
-        slab_caches_init(m)
-        slab_place(m)
-        m.zonelists = <zonelist_t *> calloc(m.nr_nodes, sizeof(zonelist_t))
-        if m.zonelists == NULL:
-            raise MemoryError("zonelists")
-        for i in range(m.nr_nodes):
-            node_build_zonelist(m.nodes, m.nr_nodes, i, load)
-        for i in range(m.nr_nodes):
-            build_zonelist(m, i, 0, &m.zonelists[i])
-        return 0
 
     cdef int add_devices(self, devices) except -1:
         cdef machine_t *m = &self.m
@@ -244,29 +169,6 @@ cdef class Engine:
             pages = f["pages"]
             disk = f["device"]
             filemap_init(m.files[m.nr_files], m.nr_files, pages, disk)
-        return 0
-
-    cdef int add_policies(self, policies) except -1:
-        cdef machine_t *m = &self.m
-        cdef mempolicy_t *pol
-        cdef int i
-        m.policies = <mempolicy_t *> calloc(len(policies) + 1, sizeof(mempolicy_t))
-        if m.policies == NULL:
-            raise MemoryError("memory policies")
-        for spec in policies:
-            pol = &m.policies[m.nr_policies]
-            m.nr_policies += 1
-            pol.mode = spec["mode"]
-            for k, nid in enumerate(spec["nodes"]):
-                pol.nodes |= <uint64_t> 1 << <int> nid
-                pol.weights[<int> nid] = spec.get("weights", [1] * MAX_NODES)[k]
-                pol.total_weight += pol.weights[<int> nid]
-            if pol.mode == MPOL_BIND:
-                pol.bound = <zonelist_t *> calloc(m.nr_nodes, sizeof(zonelist_t))
-                if pol.bound == NULL:
-                    raise MemoryError("memory policies")
-                for i in range(m.nr_nodes):
-                    build_zonelist(m, i, pol.nodes, &pol.bound[i])
         return 0
 
     def add_task(self, *, list regions, int64_t start=0, int64_t stop=0, int oom_score_adj=0, int nice=0,
@@ -485,15 +387,8 @@ cdef class Engine:
         return out
 
     def nodes(self):
-        cdef node_t *n
-        out = []
-        for i in range(self.m.nr_nodes):
-            n = &self.m.nodes[i]
-            out.append({"kswapd_failures": n.kswapd_failures, "managed": n.managed, "present": n.present,
-                        "anon_cost": n.lruvec.anon_cost, "file_cost": n.lruvec.file_cost,
-                        "nonresident_age": n.lruvec.nonresident_age,
-                        "fallback": [n.fallback[j] for j in range(n.nr_fallback)]})
-        return out
+        """One dict per node: distances, latencies, tier, order of fallback, cost balance, kswapd's failures."""
+        return node_facts(&self.m)
 
     def lru_order(self, int nid, int lru):
         """Pages of one LRU list, head first: (file, page of the file) or (0, page of the task)."""
@@ -522,8 +417,8 @@ cdef class Engine:
             "pid": mm.pid, "alive": t.state != TH_DEAD, "killed": t.killed, "oom_killed": t.oom_victim,
             "oom_score_adj": mm.oom_score_adj, "start_ns": t.start_at, "end_ns": t.exit_at,
             "cpu_ns": t.cpu_ns + running, "cpu": t.cpu, "accesses": t.accesses, "writes": t.writes + chunk_writes(t),
-            "min_flt": t.min_flt, "maj_flt": t.maj_flt, "local": t.local_hits, "remote": t.remote_hits,
-            "remote_ns": t.remote_ns, "stalls": {c: t.stall[i] for i, c in enumerate(STALL_CAUSES)},
+            "min_flt": t.min_flt, "maj_flt": t.maj_flt, "local": t.local, "remote": t.remote,
+            "local_ns": t.local_ns, "remote_ns": t.remote_ns, "stalls": {c: t.stall[i] for i, c in enumerate(STALL_CAUSES)},
             "rss_anon": mm.rss_anon, "rss_file": mm.rss_file, "rss_shmem": mm.rss_shmem,
             "swapents": mm.swapents, "page_tables": mm.pt.nr_tables, "total_vm": mm.total_vm,
             "locked_vm": mm.locked_vm, "hiwater_rss": mm.hiwater_rss, "started": t.state != TH_BLOCKED or t.cpu_ns > 0,
@@ -544,7 +439,7 @@ cdef class Engine:
         cdef uint64_t[:, ::1] view = hist
         if t.latency != NULL:
             memcpy(&view[0, 0], t.latency, NR_LATENCIES * LAT_BUCKETS * sizeof(uint64_t))
-        hits = t.local_hits + t.remote_hits
+        hits = t.local + t.remote - <uint64_t> int(hist[:LAT_SYSCALL].sum())
         return hist, [t.latency_sum[i] for i in range(NR_LATENCIES)], hits
 
     def psi(self):

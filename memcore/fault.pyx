@@ -9,12 +9,13 @@ from .filemap cimport filemap_lookup, filemap_t
 from .frames cimport free_frame
 from .machine cimport count, lru_add, machine_t, mm_charge
 from .mm cimport VM_FILE, VM_LOCKED, VM_SHARED, VM_WRITE, find_vma, mm_t, vma_t
-from .numa cimport fault_zonelist, numa_hint_fault
+from .numa cimport numa_hint_fault
 from .page cimport (PG_ANON, PG_EXCLUSIVE, PG_KERNEL, PG_LOCKED, PG_MLOCKED, PG_READAHEAD, PG_SWAPBACKED,
                     PG_SWAPCACHE, PG_UNEVICTABLE, PG_WORKINGSET, PG_WRITEBACK, page_t)
 from .page_alloc cimport GFP_KERNEL, GFP_NORETRY, GFP_USER, alloc_pages
 from .pageout cimport (page_put, swap_is_inline, swap_put, swap_read_direct, swap_readpage, swapin_add,
                        try_to_free_swap, wait_on_page, workingset_refault)
+from .placement cimport task_zonelist, vma_zonelist
 from .pte cimport PTE_DIRTY, PTE_PRESENT, PTE_PROTNONE, PTE_SWAP, PTE_WRITE, PTE_YOUNG, pte_mkpresent, pte_pfn
 from .readahead cimport filemap_fault
 from .rmap cimport munlock_page, page_add_rmap, page_remove_rmap
@@ -26,6 +27,7 @@ from .types cimport (MM_EAGAIN, MM_EFAULT, MM_EINTR, MM_OK, NIL, PTRS_PER_TABLE,
 from .vmstat cimport (NR_MLOCK, NR_PAGE_TABLE_PAGES, PGFAULT, PGMAJFAULT, PGREUSE, SWAP_RA, SWAP_RA_HIT,
                       UNEVICTABLE_PGS_CULLED)
 from .writeback cimport account_page_dirtied, balance_dirty_pages_ratelimited
+from .zonelist cimport zonelist_t
 
 cdef enum:
     SWAP_RA_MAX = 32                 # 1 << min(page_cluster, 5)
@@ -52,7 +54,9 @@ cdef int pte_alloc(machine_t *m, thread_t *t, mm_t *mm, vpn_t vpn) noexcept nogi
 
 
 cdef pfn_t alloc_table(machine_t *m, thread_t *t, mm_t *mm) noexcept nogil:
-    cdef pfn_t pfn = alloc_pages(m, &m.zonelists[t.nid], GFP_KERNEL, 0)
+    cdef int gfp = GFP_KERNEL
+    cdef const zonelist_t *zl = task_zonelist(m, t, &gfp)
+    cdef pfn_t pfn = alloc_pages(m, zl, gfp, 0)
     if pfn:
         m.frames[pfn].flags = PG_KERNEL
         m.nodes[m.zones[m.frames[pfn].zone].nid].stat[NR_PAGE_TABLE_PAGES] += 1
@@ -77,7 +81,9 @@ cdef inline void lru_add_new(machine_t *m, vma_t *vma, pfn_t pfn) noexcept nogil
 
 cdef int anon_page(machine_t *m, thread_t *t, mm_t *mm, vma_t *vma, vpn_t vpn, pfn_t *out) noexcept nogil:
     """A new anonymous frame for `vpn`, not mapped yet."""
-    cdef pfn_t pfn = alloc_pages(m, fault_zonelist(m, t, mm, vma, vpn), GFP_USER, 0)
+    cdef int gfp = GFP_USER
+    cdef const zonelist_t *zl = vma_zonelist(m, t, mm, vma, vpn, &gfp)
+    cdef pfn_t pfn = alloc_pages(m, zl, gfp, 0)
     cdef page_t *p
     if pfn == NIL:
         return MM_EINTR
@@ -88,6 +94,7 @@ cdef int anon_page(machine_t *m, thread_t *t, mm_t *mm, vma_t *vma, vpn_t vpn, p
     p.mapcount = 0
     p.swap = 0
     p.aux = 0
+    p.mlock_count = 0
     p.pins = 0
     out[0] = pfn
     return MM_OK
@@ -96,7 +103,7 @@ cdef int anon_page(machine_t *m, thread_t *t, mm_t *mm, vma_t *vma, vpn_t vpn, p
 cdef int do_anonymous_page(machine_t *m, thread_t *t, mm_t *mm, vma_t *vma, vpn_t vpn, bint write) noexcept nogil:
     cdef pfn_t pfn = NIL
     if not write:
-        # the shared zero page: frame 0 in our numbering
+        # the shared zero page: frame 0 in our numbering, on node 0 like the kernel's image
         mm.pt.ptes[vpn] = PTE_PRESENT | PTE_YOUNG
         mm_charge(m, m.p.c_zero_page_fault)
         return MM_OK
@@ -126,14 +133,17 @@ cdef uint32_t swapin_nr_pages(int64_t prev, int64_t cur, uint32_t hits, uint32_t
     return n if n > prev_win // 2 else prev_win // 2
 
 
-cdef pfn_t read_swap_page(machine_t *m, mm_t *mm, vpn_t vpn, swp_t slot, int gfp, bint readahead,
+cdef pfn_t read_swap_page(machine_t *m, mm_t *mm, vma_t *vma, vpn_t vpn, swp_t slot, int gfp, bint readahead,
                           bint *started) noexcept nogil:
-    """The swap-cache frame of a slot; if there was none, one is made and its read started."""
+    """The swap-cache frame of a slot; if there was none, one is made, as the policy at `vpn` says, and its read
+    started."""
     cdef swp_slot_t *s = &m.swap.slots[slot]
+    cdef const zonelist_t *zl
     cdef pfn_t pfn
     if s.flags & SWP_HAS_CACHE:
         return s.value
-    pfn = alloc_pages(m, &m.zonelists[m.curr.nid], gfp, 0)
+    zl = vma_zonelist(m, m.curr, mm, vma, vpn, &gfp)
+    pfn = alloc_pages(m, zl, gfp, 0)
     if pfn == NIL:
         return NIL
     if s.flags & SWP_HAS_CACHE or s.count == 0:
@@ -171,10 +181,10 @@ cdef void vma_readahead(machine_t *m, mm_t *mm, vma_t *vma, vpn_t vpn, uint32_t 
         if not pte & PTE_SWAP or at == <int64_t> vpn:
             continue
         started = False
-        read_swap_page(m, mm, at, pte_pfn(pte), GFP_NORETRY, True, &started)
+        read_swap_page(m, mm, vma, at, pte_pfn(pte), GFP_NORETRY, True, &started)
 
 
-cdef void cluster_readahead(machine_t *m, mm_t *mm, vpn_t vpn, swp_t slot, uint32_t win) noexcept nogil:
+cdef void cluster_readahead(machine_t *m, mm_t *mm, vma_t *vma, vpn_t vpn, swp_t slot, uint32_t win) noexcept nogil:
     """Neighbours by slot: the aligned block around the faulting one (rotational devices)."""
     cdef swap_area_t *a = swap_area_of(&m.swap, slot)
     cdef uint32_t off = slot - a.base + 1
@@ -193,7 +203,7 @@ cdef void cluster_readahead(machine_t *m, mm_t *mm, vpn_t vpn, swp_t slot, uint3
             continue
         started = False
         # the owner of that slot is found when it faults; until then the page belongs to nobody's PTE
-        read_swap_page(m, mm, vpn, s, GFP_NORETRY, True, &started)
+        read_swap_page(m, mm, vma, vpn, s, GFP_NORETRY, True, &started)
 
 
 cdef pfn_t swapin_readahead(machine_t *m, mm_t *mm, vma_t *vma, vpn_t vpn, swp_t slot, bint *retry) noexcept nogil:
@@ -218,25 +228,25 @@ cdef pfn_t swapin_readahead(machine_t *m, mm_t *mm, vma_t *vma, vpn_t vpn, swp_t
             m.swap_ra_hits = 0
             m.swap_ra_win = win
     retry[0] = win > 1
-    pfn = read_swap_page(m, mm, vpn, slot, GFP_USER, False, &started)
+    pfn = read_swap_page(m, mm, vma, vpn, slot, GFP_USER, False, &started)
     if pfn and win > 1 and m.swap.slots[slot].count:
         m.frames[pfn].pins += 1
         if by_vma:
             vma_readahead(m, mm, vma, vpn, win, prev)
         else:
-            cluster_readahead(m, mm, vpn, slot, win)
+            cluster_readahead(m, mm, vma, vpn, slot, win)
         m.frames[pfn].pins -= 1
     return pfn
 
 
-cdef void swapin_readahead_range(machine_t *m, mm_t *mm, vpn_t start, vpn_t end) noexcept nogil:
+cdef void swapin_readahead_range(machine_t *m, mm_t *mm, vma_t *vma, vpn_t start, vpn_t end) noexcept nogil:
     """MADV_WILLNEED on anonymous memory: starts reading every swapped page of the range."""
     cdef vpn_t v
     cdef bint started
     for v in range(start, end):
         if mm.pt.ptes[v] & PTE_SWAP:
             started = False
-            read_swap_page(m, mm, v, pte_pfn(mm.pt.ptes[v]), GFP_NORETRY, False, &started)
+            read_swap_page(m, mm, vma, v, pte_pfn(mm.pt.ptes[v]), GFP_NORETRY, False, &started)
 
 
 cdef int swapin_direct(machine_t *m, thread_t *t, mm_t *mm, vma_t *vma, vpn_t vpn, bint write) noexcept nogil:
@@ -485,6 +495,13 @@ cdef int handle_mm_fault(machine_t *m, thread_t *t, mm_t *mm, vpn_t vpn, bint wr
             rc = do_swap_page(m, t, mm, vma, vpn, write, &major)
         elif pte & PTE_PROTNONE:
             rc = numa_hint_fault(m, t, mm, vma, vpn)
+            pte = mm.pt.ptes[vpn]
+            if not pte & PTE_PRESENT or write and not pte & PTE_WRITE:
+                # the access is tried again, and faults again
+                count(m, PGFAULT, 1)
+                rc = MM_EAGAIN
+            elif write:
+                mm.pt.ptes[vpn] = pte | PTE_DIRTY
         elif write and not pte & PTE_WRITE:
             rc = do_wp_page(m, t, mm, vma, vpn)
         else:

@@ -173,8 +173,6 @@ ctypedef struct machine_t:
     int32_t oom_reaper           # its thread
     uint64_t oom_nodemask        # nodes the failed request was confined to; 0: none
     int64_t fault_vpn
-    int64_t promote_budget       # pages that may still be promoted this second
-    ns_t promote_stamp
     # logs
     event_t *events
     int64_t nr_events

@@ -8,6 +8,7 @@ cdef enum mpol_mode:
     MPOL_BIND = 2
     MPOL_INTERLEAVE = 3
     MPOL_WEIGHTED_INTERLEAVE = 4
+    MPOL_LOCAL = 5               # of a VMA: the local node although the task has a policy
 
 ctypedef struct mempolicy_t:
     int32_t mode

@@ -57,6 +57,7 @@ ctypedef struct mm_t:
     int32_t policy               # task-wide mempolicy index, -1: default
     uint32_t il_next             # interleave position
     uint64_t numa_scan_vpn
+    int32_t numa_scan_seq        # times the scan went through the whole space
     ns_t numa_next_scan
     uint8_t *versions            # times each page was found written; NULL where contents do not change
 

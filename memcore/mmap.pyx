@@ -10,7 +10,7 @@ from .page cimport (PG_ACTIVE, PG_ANON, PG_DIRTY, PG_EXCLUSIVE, PG_ISOLATED, PG_
                     PG_REFERENCED, PG_SWAPBACKED, PG_SWAPCACHE, PG_UNEVICTABLE, PG_WORKINGSET, PG_WRITEBACK,
                     page_t)
 from .pageout cimport delete_from_swap_cache, page_put, swap_put
-from .pte cimport PTE_DIRTY, PTE_PRESENT, PTE_SWAP, PTE_WRITE, PTE_YOUNG, pte_mapped, pte_pfn
+from .pte cimport PTE_DIRTY, PTE_SWAP, PTE_WRITE, PTE_YOUNG, pte_mapped, pte_pfn
 from .readahead cimport force_readahead, mark_page_accessed
 from .records cimport (OP_COLD, OP_DONTNEED, OP_FREE, OP_MLOCK, OP_MMAP, OP_MUNLOCK, OP_MUNMAP, OP_NORMAL,
                        OP_PAGEOUT, OP_RANDOM, OP_SEQUENTIAL, OP_WILLNEED)
@@ -105,7 +105,7 @@ cdef void madvise_free_pte(machine_t *m, mm_t *mm, vpn_t v) noexcept nogil:
         mm.swapents -= 1
         swap_put(m, pfn)
         return
-    if not pte & PTE_PRESENT or pfn == NIL:
+    if not pte_mapped(pte) or pfn == NIL:
         return
     p = &m.frames[pfn]
     if not p.flags & PG_ANON or p.mapcount != 1 or p.flags & (PG_LOCKED | PG_WRITEBACK | PG_MLOCKED) or p.pins:
@@ -127,7 +127,7 @@ cdef bint cold_pte(machine_t *m, mm_t *mm, vpn_t v) noexcept nogil:
     cdef pte_t pte = mm.pt.ptes[v]
     cdef pfn_t pfn = pte_pfn(pte)
     cdef page_t *p
-    if not pte & PTE_PRESENT or pfn == NIL:
+    if not pte_mapped(pte) or pfn == NIL:
         return False
     p = &m.frames[pfn]
     if p.mapcount != 1 or not p.flags & PG_LRU or p.flags & PG_UNEVICTABLE:
@@ -170,7 +170,7 @@ cdef int lock_range(machine_t *m, thread_t *t, mm_t *mm, vma_t *v, bint lock) no
     if lock:
         # fault everything in first, then lock what is there
         for p in range(start, end):
-            if not mm.pt.ptes[p] & PTE_PRESENT or pte_pfn(mm.pt.ptes[p]) == NIL:
+            if not pte_mapped(mm.pt.ptes[p]) or pte_pfn(mm.pt.ptes[p]) == NIL:
                 rc = handle_mm_fault(m, t, mm, p, not v.flags & VM_FILE)
                 if rc != MM_OK:
                     return rc
@@ -236,7 +236,7 @@ cdef int do_madvise(machine_t *m, thread_t *t, mm_t *mm, vpn_t start, vpn_t end,
             if v.flags & VM_FILE:
                 force_readahead(m, m.files[v.file], v.pgoff + lo - v.start, hi - lo)
             else:
-                swapin_readahead_range(m, mm, lo, hi)
+                swapin_readahead_range(m, mm, v, lo, hi)
         elif op == OP_SEQUENTIAL or op == OP_RANDOM or op == OP_NORMAL:
             v.flags &= ~<uint32_t> (VM_SEQ_READ | VM_RAND_READ)
             if op == OP_SEQUENTIAL:

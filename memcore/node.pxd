@@ -45,9 +45,17 @@ ctypedef struct node_t:
     int64_t min_slab_pages
     bint reclaim_locked
     # tiers
-    int32_t tier                 # 0 = top
+    int32_t tier                 # 0 is the fastest
+    bint toptier                 # as fast as the slowest node with CPUs, or faster
     int32_t demotion_target[MAX_NODES]
     int32_t nr_demotion_targets
     bint can_demote
+    # promotion to this node: limited rate, and a threshold for what is hot that adapts to it
+    int64_t nbp_candidates
+    int64_t nbp_rl_candidates    # candidates when the second of the rate limit began
+    ns_t nbp_rl_start
+    int64_t nbp_th_candidates
+    ns_t nbp_th_start
+    ns_t nbp_threshold           # 0: the default
 
 cdef int node_build_zonelist(node_t *nodes, int nr_nodes, int nid, int32_t *load) noexcept nogil

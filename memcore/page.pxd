@@ -38,5 +38,5 @@ ctypedef struct page_t:
     uint32_t lru                 # place in its LRU ring; free list back link while free
     uint32_t aux                 # first thread that waits for it; NUMA scan time
     memcg_id_t memcg
-    uint8_t mlock_count          # locked VMAs; else node of the last NUMA hint + 1
+    uint8_t mlock_count          # locked VMAs; unless mlocked, node of the last NUMA hint + 1
     uint8_t pins                 # users that must not lose it (a fault waiting for its read)

@@ -4,6 +4,7 @@
     MIN   the slow path may go down to here while kswapd works
     below direct reclaim, up to 16 fruitless rounds, then OOM
 """
+from .balance cimport MAX_RECLAIM_RETRIES, wakeup_kswapd
 from .buddy cimport wmark_pages, zone_t, zone_watermark_ok
 from .clock cimport NS_PER_SEC
 from .debug cimport mm_unlikely
@@ -12,16 +13,16 @@ from .machine cimport EV_OOM, EXIT_OOM, log_event, machine_t
 from .node cimport node_t
 from .thread cimport STALL_OOM, thread_t
 from .types cimport MAX_NR_ZONES, ZONE_NORMAL, int64_t, ns_t, pfn_t, uint64_t
-from .vmscan cimport (MAX_RECLAIM_RETRIES, NODE_RECLAIM_FULL, NODE_RECLAIM_NOSCAN, node_reclaim, try_to_free_pages,
-                      wakeup_kswapd, zone_reclaimable_pages)
+from .vmscan cimport (NODE_RECLAIM_FULL, NODE_RECLAIM_NOSCAN, node_reclaim, try_to_free_pages,
+                      zone_reclaimable_pages)
 from .vmstat cimport (NR_ACTIVE_FILE, NR_DIRTY, NR_INACTIVE_FILE, NR_WRITEBACK, NUMA_FOREIGN, NUMA_HIT,
                       NUMA_INTERLEAVE, NUMA_LOCAL, NUMA_MISS, NUMA_OTHER)
 from .watermark cimport WMARK_HIGH, WMARK_LOW, WMARK_MIN
-from .zonelist cimport zonelist_first_of_node, zonelist_t
+from .zonelist cimport GFP_INTERLEAVED, zonelist_first_of_node, zonelist_t
 
 cdef enum:
     PAGEBLOCK_PAGES = 512        # 2 MiB: pageblock_nr_pages
-    NODE_RECLAIM_DISTANCE = 30
+    NODE_RECLAIM_DISTANCE = 30   # RECLAIM_DISTANCE
     PAGE_ALLOC_COSTLY_ORDER = 3
 
 
@@ -32,7 +33,6 @@ cdef void build_zonelist(machine_t *m, int nid, uint64_t nodemask, zonelist_t *z
     """
     cdef int i, z, n, id
     zl.nr = 0
-    zl.preferred_nid = nid
     zl.highest_zoneidx = MAX_NR_ZONES - 1
     zl.constrained = nodemask != 0
     for i in range(m.nodes[nid].nr_fallback):
@@ -44,6 +44,8 @@ cdef void build_zonelist(machine_t *m, int nid, uint64_t nodemask, zonelist_t *z
             if m.zones[id].managed:
                 zl.zones[zl.nr] = id
                 zl.nr += 1
+    # a node without memory, or not in the mask, is not what the counters and the distance rule call preferred
+    zl.preferred_nid = m.zones[zl.zones[0]].nid if zl.nr else nid
 
 
 cdef inline void zone_statistics(machine_t *m, const zonelist_t *zl, zone_t *z, int gfp) noexcept nogil:
@@ -110,8 +112,6 @@ cdef pfn_t get_page_from_freelist(machine_t *m, const zonelist_t *zl, int gfp, i
         z = &m.zones[zl.zones[i]]
         if z.idx > idx:
             continue
-        if gfp & GFP_THISNODE and z.nid != zl.preferred_nid:
-            break
         if spread and not node_dirty_ok(m, z.nid):
             continue
         if not zone_ok(m, zl, z, order, wmark, idx):
@@ -235,7 +235,3 @@ cdef pfn_t alloc_pages_slow(machine_t *m, const zonelist_t *zl, int gfp, int ord
     if pfn:
         return pfn
     return alloc_slowpath(m, zl, gfp, order)
-
-
-cdef pfn_t alloc_page_node(machine_t *m, int nid, int gfp) noexcept nogil:
-    return alloc_pages(m, &m.zonelists[nid], gfp, 0)

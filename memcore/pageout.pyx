@@ -63,6 +63,7 @@ cdef void add_to_page_cache(machine_t *m, filemap_t *f, uint64_t index, pfn_t pf
     p.index = <uint32_t> index
     p.mapcount = 0
     p.aux = 0
+    p.mlock_count = 0
     p.pins = 0
     xa_nodes_change(m, filemap_set(f, index, (<uint64_t> pfn << 32) | PTE_PRESENT))
     f.nrpages += 1
@@ -118,6 +119,7 @@ cdef void swapin_add(machine_t *m, swp_t slot, pfn_t pfn, uint32_t owner, uint32
     p.index = vpn
     p.mapcount = 0
     p.aux = 0
+    p.mlock_count = 0
     p.pins = 0
     cache_slot(m, pfn, slot)
     if s.flags & SWP_SHADOW:

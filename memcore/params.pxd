@@ -35,6 +35,7 @@ ctypedef struct params_t:
     int64_t numa_promote_pages_per_sec
     int64_t numa_scan_delay_ns
     int64_t numa_scan_period_ns
+    int64_t numa_scan_period_max_ns
     int64_t numa_scan_pages
     int64_t numa_hot_threshold_ns
     int64_t demotion_enabled

@@ -9,12 +9,14 @@ from .frames cimport free_frame
 from .machine cimport count, lru_add, lru_del, machine_t, mm_charge, page_node
 from .mm cimport VM_RAND_READ, VM_SEQ_READ, file_ra_t, vma_t
 from .page cimport PG_ACTIVE, PG_LOCKED, PG_LRU, PG_READAHEAD, PG_REFERENCED, PG_UNEVICTABLE, page_t
-from .page_alloc cimport GFP_NORETRY, GFP_USER, GFP_WRITE, alloc_page_node
+from .page_alloc cimport GFP_NORETRY, GFP_USER, GFP_WRITE, alloc_pages
 from .pageout cimport add_to_page_cache, read_file_page, wait_on_page
+from .placement cimport task_zonelist
 from .thread cimport LAT_FILE_MAJOR, STALL_FILE_READ
 from .types cimport MM_EINTR, MM_OK, NIL, int64_t, pfn_t, uint32_t, uint64_t
 from .vmstat cimport PGACTIVATE, PGFAULT, PGMAJFAULT
 from .writeback cimport account_page_dirtied, balance_dirty_pages_ratelimited
+from .zonelist cimport zonelist_t
 
 cdef enum:
     MMAP_LOTSAMISS = 100
@@ -45,10 +47,16 @@ cdef uint32_t ra_next_size(const file_ra_t *ra, uint64_t max_pages) noexcept nog
     return <uint32_t> max_pages
 
 
+cdef pfn_t filemap_alloc_folio(machine_t *m, int gfp) noexcept nogil:
+    """A frame for page cache, from where the policy of the running task says."""
+    cdef const zonelist_t *zl = task_zonelist(m, m.curr, &gfp)
+    return alloc_pages(m, zl, gfp, 0)
+
+
 cdef pfn_t page_cache_alloc(machine_t *m, filemap_t *f, uint64_t index, int gfp, bint whole_write,
                             bint *raced) noexcept nogil:
     """A new page-cache page at `index`, or (`raced`) the one somebody else put there while this thread waited."""
-    cdef pfn_t pfn = alloc_page_node(m, m.curr.nid, gfp)
+    cdef pfn_t pfn = filemap_alloc_folio(m, gfp)
     raced[0] = False
     if pfn == NIL:
         return NIL
@@ -85,7 +93,7 @@ cdef void do_readahead(machine_t *m, filemap_t *f, uint64_t start, uint64_t n, u
     for i in range(start, end):
         if filemap_lookup(f, i):
             continue
-        pfn = alloc_page_node(m, m.curr.nid, GFP_NORETRY)
+        pfn = filemap_alloc_folio(m, GFP_NORETRY)
         if pfn == NIL:
             break
         if filemap_lookup(f, i):

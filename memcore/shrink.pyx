@@ -23,10 +23,10 @@ from .pageout cimport (PAGE_CLEAN, PAGE_SUCCESS, add_to_swap, page_put, pageout,
 from .rmap cimport page_referenced, try_to_unmap
 from .swapfile cimport vm_swap_full
 from .types cimport SWAP_CLUSTER_MAX, int64_t, ns_t, pfn_t, uint32_t
-from .vmstat cimport (NR_VMSCAN_IMMEDIATE_RECLAIM, PGACTIVATE, PGDEACTIVATE, PGDEMOTE_DIRECT,
+from .vmstat cimport (NR_MLOCK, NR_VMSCAN_IMMEDIATE_RECLAIM, PGACTIVATE, PGDEACTIVATE, PGDEMOTE_DIRECT,
                       PGDEMOTE_KSWAPD, PGLAZYFREED, PGREFILL, PGSCAN_ANON, PGSCAN_DIRECT, PGSCAN_FILE,
                       PGSCAN_KSWAPD, PGSKIP_DMA, PGSTEAL_ANON, PGSTEAL_DIRECT, PGSTEAL_FILE, PGSTEAL_KSWAPD,
-                      UNEVICTABLE_PGS_CULLED)
+                      UNEVICTABLE_PGS_CULLED, UNEVICTABLE_PGS_MLOCKED)
 from .writeback cimport wakeup_flusher_threads
 
 cdef enum:
@@ -121,7 +121,11 @@ cdef int folio_check_references(machine_t *m, page_t *p, pfn_t pfn) noexcept nog
     cdef bint referenced = p.flags & PG_REFERENCED != 0
     p.flags &= ~PG_REFERENCED
     if vm_flags & VM_LOCKED:
+        # mapped since the area was locked: the lock is made up for here (mlock_vma_folio)
         p.flags |= PG_MLOCKED
+        p.mlock_count = 1
+        mod_node(m, pfn, NR_MLOCK, 1)
+        count(m, UNEVICTABLE_PGS_MLOCKED, 1)
         return FOLIOREF_ACTIVATE
     if refs:
         p.flags |= PG_REFERENCED

@@ -13,7 +13,7 @@ from .machine cimport EV_TASK_EXIT, EXIT_CHUNK, EXIT_FAULT, EXIT_LIMIT, log_even
 from .mm cimport VM_FILE, find_vma, mm_t, vma_t
 from .mmap cimport do_madvise, exit_mm
 from .numa cimport task_numa_work
-from .pte cimport PTE_NODE_SHIFT, PTE_PRESENT, PTE_SWAP, PTE_YOUNG, pte_node, pte_pfn
+from .pte cimport PTE_NODE_SHIFT, PTE_PRESENT, PTE_SWAP, PTE_WRITE, PTE_YOUNG, pte_node, pte_pfn
 from .readahead cimport file_read, file_write
 from .records cimport OP_EXIT, OP_FSYNC, OP_READ, OP_SLEEP, OP_STORE, OP_WRITE, rec_count, rec_op, rec_page
 from .thread cimport LAT_BUCKETS, LAT_SYSCALL, NR_LATENCIES, latency_bucket, thread_t
@@ -23,6 +23,8 @@ from .writeback cimport sync_file
 cdef enum:
     HIT_BATCH = 65536            # hits between two looks at the clock, if nothing happens before
     REPEATS_PER_NS = 4           # repeats of an access to the same page come out of the CPU's caches
+    MIXED_BATCH = 256            # hits on any node before a run of hits on the own one is tried again
+    NODE_BITS = 0xff << 8        # of a PTE, at PTE_NODE_SHIFT
     SINGLES = 8                  # accesses after a fault that are looked at one by one
     PTE_AHEAD = 40               # accesses whose PTEs are fetched ahead,
     SLOT_AHEAD = 20              # and whose slots are
@@ -40,20 +42,31 @@ cdef inline bint task_over(const machine_t *m, const thread_t *t) noexcept nogil
     return t.killed or t.stop_at and m.now >= t.stop_at
 
 
-cdef inline uint64_t hits_until(machine_t *m, ns_t cost, uint64_t left) noexcept nogil:
+cdef inline uint64_t hits_until(machine_t *m, ns_t until, ns_t cost, uint64_t left) noexcept nogil:
     # how many hits may pass before the clock or the budget wants a look
     cdef uint64_t n = HIT_BATCH
-    if n * <uint64_t> cost > <uint64_t> (m.deadline - m.now):
-        n = <uint64_t> ((m.deadline - m.now + cost - 1) // cost)
+    if n * <uint64_t> cost > <uint64_t> (until - m.now):
+        n = <uint64_t> ((until - m.now + cost - 1) // cost)
     if n > <uint64_t> m.budget:
         n = <uint64_t> m.budget
     return n if n < left else left
 
 
+cdef inline void note_access(thread_t *t, int nid, uint64_t n, ns_t cost) noexcept nogil:
+    t.accesses += n
+    if nid == t.nid:
+        t.local += n
+        t.local_ns += cost
+    else:
+        t.remote += n
+        t.remote_ns += cost
+
+
 cdef bint fault_one(machine_t *m, thread_t *t, mm_t *mm, vpn_t vpn, bint write) noexcept nogil:
     """One access that missed. False: the task must not go on (killed, or outside its regions)."""
-    cdef ns_t begin = m.now
+    cdef ns_t begin = m.now, cost
     cdef int rc = handle_mm_fault(m, t, mm, vpn, write)
+    cdef int nid
     if mm_unlikely(rc != MM_OK):
         if rc == MM_EFAULT:
             m.exit_reason = EXIT_FAULT
@@ -64,29 +77,36 @@ cdef bint fault_one(machine_t *m, thread_t *t, mm_t *mm, vpn_t vpn, bint write) 
         return False
     if mm_unlikely(t.killed):
         return False                 # the signal is delivered before the access is tried again
-    m.now += m.nodes[t.nid].access_ns[pte_node(mm.pt.ptes[vpn])]
+    nid = pte_node(mm.pt.ptes[vpn])
+    cost = m.nodes[t.nid].access_ns[nid]
+    m.now += cost
     note_latency(t, t.fault_kind, m.now - begin)
-    t.accesses += 1
+    note_access(t, nid, 1, cost)
     return True
 
 
-cdef inline uint64_t hit_run(const uint32_t *rec, pte_t *ptes, uint64_t i, uint64_t stop) noexcept nogil:
+cdef inline uint64_t hit_run(const uint32_t *rec, pte_t *ptes, uint64_t i, uint64_t stop, uint64_t home,
+                             uint64_t node_bits) noexcept nogil:
     """Completes accesses from i on until one misses; returns its index, or `stop`.
+
+    With `node_bits` a page on another node than that of the PTE bits `home` is a miss too.
 
     Where one missed the next soon will, so the first few go one by one. After that four at a time: what is
     missing of the four is gathered first, with one branch for all, and the bits are set afterwards in memory,
     so that repeats among the four lose nothing.
     """
     cdef uint32_t r0, r1, r2, r3
-    cdef uint64_t n0, n1, n2, n3
+    cdef uint64_t w0, w1, w2, w3
+    cdef uint64_t good = home | PTE_PRESENT | PTE_WRITE
+    cdef uint64_t mask = node_bits | PTE_PRESENT         # of what must be good; twice 1, PTE_WRITE, for a store
     cdef uint64_t near = i + SINGLES if i + SINGLES < stop else stop
     while i < near:
         r0 = rec[i]
-        n0 = 1 + 2 * <uint64_t> (r0 >> 31)       # PTE_PRESENT, and PTE_WRITE for a store;
-        r0 &= 0x7fffffff                         # shifted by two: PTE_YOUNG and PTE_DIRTY
-        if ~ptes[r0] & n0:
+        w0 = r0 >> 31
+        r0 &= 0x7fffffff
+        if (ptes[r0] ^ good) & (mask + 2 * w0):
             return i
-        ptes[r0] |= n0 << 2
+        ptes[r0] |= PTE_YOUNG + 2 * PTE_YOUNG * w0       # and PTE_DIRTY
         i += 1
     while i + PTE_AHEAD + 4 <= stop:
         mm_prefetchw(&ptes[rec[i + PTE_AHEAD] & 0x7fffffff])
@@ -97,28 +117,29 @@ cdef inline uint64_t hit_run(const uint32_t *rec, pte_t *ptes, uint64_t i, uint6
         r1 = rec[i + 1]
         r2 = rec[i + 2]
         r3 = rec[i + 3]
-        n0 = 1 + 2 * <uint64_t> (r0 >> 31)
-        n1 = 1 + 2 * <uint64_t> (r1 >> 31)
-        n2 = 1 + 2 * <uint64_t> (r2 >> 31)
-        n3 = 1 + 2 * <uint64_t> (r3 >> 31)
+        w0 = r0 >> 31
+        w1 = r1 >> 31
+        w2 = r2 >> 31
+        w3 = r3 >> 31
         r0 &= 0x7fffffff
         r1 &= 0x7fffffff
         r2 &= 0x7fffffff
         r3 &= 0x7fffffff
-        if mm_unlikely((~ptes[r0] & n0) | (~ptes[r1] & n1) | (~ptes[r2] & n2) | (~ptes[r3] & n3)):
+        if mm_unlikely(((ptes[r0] ^ good) & (mask + 2 * w0)) | ((ptes[r1] ^ good) & (mask + 2 * w1))
+                       | ((ptes[r2] ^ good) & (mask + 2 * w2)) | ((ptes[r3] ^ good) & (mask + 2 * w3))):
             break
-        ptes[r0] |= n0 << 2
-        ptes[r1] |= n1 << 2
-        ptes[r2] |= n2 << 2
-        ptes[r3] |= n3 << 2
+        ptes[r0] |= PTE_YOUNG + 2 * PTE_YOUNG * w0
+        ptes[r1] |= PTE_YOUNG + 2 * PTE_YOUNG * w1
+        ptes[r2] |= PTE_YOUNG + 2 * PTE_YOUNG * w2
+        ptes[r3] |= PTE_YOUNG + 2 * PTE_YOUNG * w3
         i += 4
     while i < stop:
         r0 = rec[i]
-        n0 = 1 + 2 * <uint64_t> (r0 >> 31)
+        w0 = r0 >> 31
         r0 &= 0x7fffffff
-        if ~ptes[r0] & n0:
+        if (ptes[r0] ^ good) & (mask + 2 * w0):
             return i
-        ptes[r0] |= n0 << 2
+        ptes[r0] |= PTE_YOUNG + 2 * PTE_YOUNG * w0
         i += 1
     return i
 
@@ -155,12 +176,11 @@ cdef bint run_narrow(machine_t *m, thread_t *t, mm_t *mm) noexcept nogil:
                 return False
         if m.budget <= 0:
             return False
-        stop = i + hits_until(m, cost, end - i)
+        stop = i + hits_until(m, m.deadline, cost, end - i)
         start = i
-        i = hit_run(rec, mm.pt.ptes, i, stop)
+        i = hit_run(rec, mm.pt.ptes, i, stop, 0, 0)
         m.now += <ns_t> (i - start) * cost
-        t.accesses += i - start
-        t.local_hits += i - start
+        note_access(t, t.nid, i - start, <ns_t> (i - start) * cost)
         m.budget -= <int64_t> (i - start)
         t.pos = i
         if i == stop:
@@ -175,58 +195,78 @@ cdef bint run_narrow(machine_t *m, thread_t *t, mm_t *mm) noexcept nogil:
     return True
 
 
-cdef bint run_narrow_numa(machine_t *m, thread_t *t, mm_t *mm) noexcept nogil:
-    """uint32 records on a machine with several nodes: each hit costs what its node costs."""
+cdef inline bint misses(const pte_t *ptes, uint32_t r) noexcept nogil:
+    cdef uint64_t need = PTE_PRESENT + <uint64_t> PTE_WRITE * (r >> 31)
+    return ~ptes[r & 0x7fffffff] & need != 0
+
+
+cdef uint64_t mixed_run(machine_t *m, thread_t *t, mm_t *mm, uint64_t i, uint64_t stop, ns_t until) noexcept nogil:
+    """Completes accesses to pages of any node from i on until one misses, or `until` has come."""
     cdef const uint32_t *rec = <const uint32_t *> t.chunk
-    cdef ns_t now
-    cdef ns_t *costs
-    cdef uint64_t i = t.pos, hits, remote
-    cdef uint64_t end = t.chunk_len
-    cdef uint32_t r = 0
-    cdef pte_t e
-    cdef pte_t *ptes
-    cdef uint64_t w = 0
-    cdef ns_t here, deadline
+    cdef const ns_t *costs = m.nodes[t.nid].access_ns
+    cdef uint64_t start = i, remote = 0
+    cdef uint64_t here = <uint64_t> t.nid, node
+    cdef ns_t now = m.now
+    cdef pte_t *ptes = mm.pt.ptes
+    while i < stop and now < until and not misses(ptes, rec[i]):
+        ptes[rec[i] & 0x7fffffff] |= PTE_YOUNG + 2 * PTE_YOUNG * <uint64_t> (rec[i] >> 31)
+        node = (ptes[rec[i] & 0x7fffffff] >> PTE_NODE_SHIFT) & 0xff
+        now += costs[node]
+        remote += node != here
+        i += 1
+    t.accesses += i - start
+    t.local += i - start - remote
+    t.local_ns += <ns_t> (i - start - remote) * costs[here]
+    t.remote += remote
+    t.remote_ns += now - m.now - <ns_t> (i - start - remote) * costs[here]
+    m.now = now
+    return i
+
+
+cdef bint run_narrow_numa(machine_t *m, thread_t *t, mm_t *mm) noexcept nogil:
+    """uint32 records on a machine with several nodes: runs of hits on the own node, and mixed ones between them."""
+    cdef const uint32_t *rec = <const uint32_t *> t.chunk
+    cdef uint64_t i = t.pos, end = t.chunk_len, start, stop, home
+    cdef uint32_t r
+    cdef ns_t cost, until
+    cdef uint64_t[2] seen
+    seen[0] = seen[1] = 0
     while i < end:
+        if m.p.numa_balancing and m.now >= mm.numa_next_scan:
+            task_numa_work(m, t, mm)
         if m.now >= m.deadline:
-            t.pos = i
             m.ops.preempt(m)
-            if task_over(m, t) or m.budget <= 0:
+            if task_over(m, t):
                 return False
-        costs = m.nodes[t.nid].access_ns
-        here = t.nid
-        ptes = mm.pt.ptes
-        now = m.now
-        deadline = m.deadline
-        hits = remote = 0
-        while i < end and now < deadline:
-            r = rec[i]
-            w = r >> 31
-            e = ptes[r & 0x7fffffff]
-            if mm_unlikely((e & (PTE_PRESENT | (w << 1))) != (PTE_PRESENT | (w << 1))):
-                break
-            ptes[r & 0x7fffffff] = e | PTE_YOUNG | (w << 3)
-            now += costs[(e >> PTE_NODE_SHIFT) & 0xff]
-            remote += ((e >> PTE_NODE_SHIFT) & 0xff) != <uint64_t> here
-            hits += 1
-            i += 1
-        t.remote_hits += remote
-        t.remote_ns += 0 if remote == 0 else (now - m.now) - <ns_t> (hits - remote) * costs[here]
-        m.now = now
-        t.accesses += hits
-        t.local_hits += hits - remote
-        m.budget -= <int64_t> hits
-        t.pos = i
-        if i < end and now < deadline and m.budget > 0:
-            if not fault_one(m, t, mm, r & 0x7fffffff, w != 0):
-                return False
-            i += 1
-            t.pos = i
-            m.budget -= 1
-            if m.p.numa_balancing and m.now >= mm.numa_next_scan:
-                task_numa_work(m, t, mm)
+            continue
         if m.budget <= 0:
             return False
+        until = min(m.deadline, mm.numa_next_scan) if m.p.numa_balancing else m.deadline
+        if until <= m.now:
+            continue
+        cost = m.nodes[t.nid].access_ns[t.nid]
+        home = <uint64_t> t.nid << PTE_NODE_SHIFT
+        start = i
+        stop = i + hits_until(m, until, cost, end - i)
+        i = hit_run(rec, mm.pt.ptes, i, stop, home, NODE_BITS)
+        m.now += <ns_t> (i - start) * cost
+        note_access(t, t.nid, i - start, <ns_t> (i - start) * cost)
+        if i < stop and not misses(mm.pt.ptes, rec[i]):
+            # on another node
+            stop = min(stop, i + MIXED_BATCH)
+            i = mixed_run(m, t, mm, i, stop, until)
+        m.budget -= <int64_t> (i - start)
+        t.pos = i
+        if i == stop or m.now >= until or m.budget <= 0:
+            continue
+        r = rec[i]
+        if mm.pt.ptes[r & 0x7fffffff] & PTE_SWAP:
+            look_ahead(m, rec, mm.pt.ptes, i, end, seen)
+        if not fault_one(m, t, mm, r & 0x7fffffff, r >> 31):
+            return False
+        i += 1
+        t.pos = i
+        m.budget -= 1
     return True
 
 
@@ -269,11 +309,7 @@ cdef bint do_record(machine_t *m, thread_t *t, mm_t *mm, uint64_t r) noexcept no
         if n:
             e = mm.pt.ptes[page]
             m.now += <ns_t> (n // REPEATS_PER_NS)
-            t.accesses += n
-            if pte_node(e) == t.nid:
-                t.local_hits += n
-            else:
-                t.remote_hits += n
+            note_access(t, pte_node(e), n, <ns_t> (n // REPEATS_PER_NS))
             m.budget -= <int64_t> n
         return True
     if op == OP_SLEEP:
@@ -320,15 +356,12 @@ cdef bint run_wide(machine_t *m, thread_t *t, mm_t *mm) noexcept nogil:
                 nid = pte_node(e)
                 cost = m.nodes[t.nid].access_ns[nid] + <ns_t> ((n - 1) // REPEATS_PER_NS)
                 m.now += cost
-                t.accesses += n
-                if nid == t.nid:
-                    t.local_hits += n
-                else:
-                    t.remote_hits += n
-                    t.remote_ns += cost
+                note_access(t, nid, n, cost)
                 m.budget -= <int64_t> n
                 i += 1
                 t.pos = i
+                if m.p.numa_balancing and m.now >= mm.numa_next_scan:
+                    task_numa_work(m, t, mm)
                 if m.now >= m.deadline:
                     m.ops.preempt(m)
                     if task_over(m, t):

@@ -90,8 +90,9 @@ ctypedef struct thread_t:
     uint64_t writes
     uint64_t min_flt
     uint64_t maj_flt
-    uint64_t local_hits          # by node of the page, see NUMA
-    uint64_t remote_hits
+    uint64_t local               # loads and stores by node of the page, and what they cost
+    uint64_t remote
+    ns_t local_ns
     ns_t remote_ns
     int32_t fault_kind           # latency class of the access in progress
     ns_t stall[NR_STALLS]

@@ -7,14 +7,9 @@ from .zonelist cimport zonelist_t
 
 cdef void shrink_node(machine_t *m, node_t *n, scan_control_t *sc) noexcept nogil
 cdef int64_t try_to_free_pages(machine_t *m, const zonelist_t *zl, int order, int zone_idx) noexcept nogil
-cdef bint pgdat_balanced(machine_t *m, node_t *n, int order, int highest_zoneidx) noexcept nogil
-cdef void wakeup_kswapd(machine_t *m, int zone, int order, int highest_zoneidx) noexcept nogil
 cdef int64_t zone_reclaimable_pages(machine_t *m, int zone) noexcept nogil
 cdef int node_reclaim(machine_t *m, int nid, int order) noexcept nogil
 cdef void kswapd_main(machine_t *m, int nid) noexcept nogil
-
-cdef enum:
-    MAX_RECLAIM_RETRIES = 16     # rounds without progress: kswapd gives up, an allocation calls the OOM killer
 
 cdef enum node_reclaim_result:
     NODE_RECLAIM_NOSCAN = -2

@@ -7,11 +7,12 @@ its own node before it goes to a neighbour.
 
 from libc.string cimport memset
 
-from .buddy cimport wmark_pages, zone_t, zone_watermark_ok
+from .balance cimport MAX_RECLAIM_RETRIES, pgdat_balanced, wakeup_kswapd
+from .buddy cimport wmark_pages, zone_t
 from .clock cimport NS_PER_MS, NS_PER_SEC
 from .lruvec cimport (LRUVEC_CONGESTED, LRU_ACTIVE_ANON, LRU_ACTIVE_FILE, LRU_INACTIVE_ANON,
                       LRU_INACTIVE_FILE, LRUVEC_ACTIVATE_ANON, LRUVEC_ACTIVATE_FILE, WORKINGSET_ANON, WORKINGSET_FILE)
-from .machine cimport (EV_DIRECT_BEGIN, EV_DIRECT_END, EV_KSWAPD_SLEEP, EV_KSWAPD_WAKE, count, log_event,
+from .machine cimport (EV_DIRECT_BEGIN, EV_DIRECT_END, EV_KSWAPD_SLEEP, EV_NODE_RECLAIM, count, log_event,
                        lruvec_page_state, memstall_enter, memstall_leave, machine_t, mm_charge)
 from .node cimport (PGDAT_DIRTY, PGDAT_WRITEBACK, VMSCAN_THROTTLE_CONGESTED, VMSCAN_THROTTLE_NOPROGRESS,
                     VMSCAN_THROTTLE_WRITEBACK, node_t)
@@ -27,7 +28,7 @@ from .vmstat cimport (ALLOCSTALL_DMA, KSWAPD_HIGH_WMARK_HIT_QUICKLY, KSWAPD_LOW_
                       NR_SLAB_RECLAIMABLE, NR_WRITTEN, PAGEOUTRUN, PGSCAN_DIRECT_THROTTLE,
                       ZONE_RECLAIM_FAILED,
                       ZONE_RECLAIM_SUCCESS)
-from .watermark cimport WMARK_HIGH, WMARK_MIN, WMARK_PROMO
+from .watermark cimport WMARK_HIGH, WMARK_MIN
 from .writeback cimport wait_for_queue
 from .zonelist cimport zonelist_first_of_node, zonelist_t
 from .zshrink cimport shrink_compressed
@@ -293,6 +294,7 @@ cdef int node_reclaim(machine_t *m, int nid, int order) noexcept nogil:
     memstall_leave(m)
     n.reclaim_locked = False
     t.stall[STALL_DIRECT_RECLAIM] += m.now - begin
+    log_event(m, EV_NODE_RECLAIM, nid, sc.nr_reclaimed)
     if sc.nr_reclaimed >= 1 << order:
         if not m.v61:
             count(m, ZONE_RECLAIM_SUCCESS, 1)
@@ -302,46 +304,6 @@ cdef int node_reclaim(machine_t *m, int nid, int order) noexcept nogil:
 
 
 # ---- kswapd ---------------------------------------------------------------------------------------------
-
-cdef bint pgdat_balanced(machine_t *m, node_t *n, int order, int highest_zoneidx) noexcept nogil:
-    """True if any managed zone the request may use is above HIGH (PROMO when promoting)."""
-    cdef int z
-    cdef bint any_managed = False
-    cdef zone_t *zone
-    cdef int w = WMARK_PROMO if m.p.numa_balancing & 2 and n.tier == 0 else WMARK_HIGH
-    for z in range(highest_zoneidx + 1):
-        zone = &m.zones[n.first_zone + z]
-        if zone.managed == 0:
-            continue
-        any_managed = True
-        if zone_watermark_ok(zone, order, wmark_pages(zone, w), highest_zoneidx, zone.nr_free):
-            return True
-    return not any_managed
-
-
-cdef void wakeup_kswapd(machine_t *m, int zone, int order, int highest_zoneidx) noexcept nogil:
-    cdef node_t *n = &m.nodes[m.zones[zone].nid]
-    cdef int z
-    cdef bint boosted = False
-    if n.kswapd == 0:
-        return
-    if n.kswapd_highest_zoneidx == MAX_NR_ZONES or n.kswapd_highest_zoneidx < highest_zoneidx:
-        n.kswapd_highest_zoneidx = highest_zoneidx
-    if n.kswapd_order < order:
-        n.kswapd_order = order
-    if not n.kswapd_sleeping:
-        return
-    if n.kswapd_failures >= MAX_RECLAIM_RETRIES:
-        return
-    for z in range(highest_zoneidx + 1):
-        boosted = boosted or m.zones[n.first_zone + z].boost > 0
-    if not boosted and pgdat_balanced(m, n, order, highest_zoneidx):
-        return
-    n.kswapd_sleeping = False
-    n.kswapd_woken = True
-    log_event(m, EV_KSWAPD_WAKE, n.nid, order)
-    m.ops.wake(m, m.threads[n.kswapd])
-
 
 cdef bint prepare_kswapd_sleep(machine_t *m, node_t *n, int order, int highest_zoneidx) noexcept nogil:
     if n.kswapd_failures >= MAX_RECLAIM_RETRIES:

@@ -9,6 +9,7 @@
     ├── TraceError         a trace that is damaged, cut off, or not a trace
     ├── HostError          files of a host's /proc and /sys that make no machine
     ├── ValidationError    a recording of a kernel that cannot be used
+    ├── StoreError         a store of results that cannot be used
     └── SimulationError    a run that cannot go on
 
 The message names the place, what was found and what is accepted; the command line prints it and nothing else.
@@ -43,6 +44,10 @@ class HostError(PymemError, ValueError):
 
 class ValidationError(PymemError, ValueError):
     """A recorded kernel run that cannot be used; the message names the file and what is wrong with it."""
+
+
+class StoreError(PymemError):
+    """A store of results that cannot be read or written, or that belongs to something else."""
 
 
 class SimulationError(PymemError, RuntimeError):

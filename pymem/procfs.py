@@ -39,6 +39,17 @@ _ORDER_61[_AFTER:_AFTER] = _DEMOTED
 _NOT_IN_61 = ("zone_reclaim_success", "swpin_zero", "swpout_zero", "zswpwb")
 
 
+_NUMASTAT = {
+    "numa_hit": "numa_hit", "numa_miss": "numa_miss", "numa_foreign": "numa_foreign",
+    "numa_interleave": "interleave_hit", "numa_local": "local_node", "numa_other": "other_node",
+}  # fmt: skip
+_NODE_MEMINFO = """
+MemTotal MemFree MemUsed SwapCached Active Inactive Active(anon) Inactive(anon) Active(file) Inactive(file) Unevictable
+Mlocked Dirty Writeback FilePages Mapped AnonPages Shmem KernelStack PageTables KReclaimable Slab SReclaimable
+SUnreclaim
+""".split()
+
+
 def vmstat(
     events: Mapping[str, int], node_stats: Mapping[str, int], zones: Sequence[Mapping[str, Any]], *,
     thresholds: Mapping[str, int], kernel: str = "6.12",
@@ -97,9 +108,47 @@ def meminfo(
     return out
 
 
+def numastat(zones: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """``/sys/devices/system/node/nodeN/numastat`` by name, from the zones of the node."""
+    return {shown: sum(z["stat"][name] for z in zones) for name, shown in _NUMASTAT.items()}
+
+
+def node_vmstat(node_stats: Mapping[str, int], zones: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """``/sys/devices/system/node/nodeN/vmstat`` by name; only what is simulated."""
+    none = {"dirty": 0, "background": 0}
+    values = vmstat({}, node_stats, zones, thresholds=none)
+    return {name: value for name, value in values.items() if not name.endswith("_threshold")}
+
+
+def node_meminfo(
+    node_stats: Mapping[str, int], zones: Sequence[Mapping[str, Any]], total_pages: int
+) -> dict[str, int]:
+    """``/sys/devices/system/node/nodeN/meminfo`` by field in KiB, in the kernel's order."""
+    system = meminfo(node_stats, zones, {"total": 0, "free": 0}, total_pages=total_pages)
+    out = {}
+    for name in _NODE_MEMINFO:
+        if name == "MemUsed":
+            out[name] = system["MemTotal"] - system["MemFree"]
+        elif name == "FilePages":
+            out[name] = node_stats["nr_file_pages"] * KIB_PER_PAGE
+        else:
+            out[name] = system[name]
+    return out
+
+
+def node_meminfo_text(node: int, values: Mapping[str, int]) -> str:
+    """As the kernel prints it."""
+    return "".join(f"Node {node} {line}\n" for line in meminfo_text(values).splitlines())
+
+
+def lines_text(values: Mapping[str, int]) -> str:
+    """A name and a number in each line."""
+    return "".join(f"{name} {value}\n" for name, value in values.items())
+
+
 def vmstat_text(values: Mapping[str, int]) -> str:
     """As the kernel prints it, its constant last line included."""
-    return "".join(f"{name} {value}\n" for name, value in values.items()) + "nr_unstable 0\n"
+    return lines_text(values) + "nr_unstable 0\n"
 
 
 def meminfo_text(values: Mapping[str, int]) -> str:

@@ -39,15 +39,18 @@ def describe(value: Any) -> Any:
     return {"type": type(value).__name__, **{k: describe(v) for k, v in own if not k.startswith("_")}}
 
 
+def fingerprint(scenario: Any) -> str:
+    """SHA-256 over the description of a scenario."""
+    return hashlib.sha256(json.dumps(describe(scenario), sort_keys=True).encode()).hexdigest()
+
+
 def provenance(scenario: Any) -> dict[str, Any]:
     """Versions, platform and scenario of a run, with a SHA-256 over the scenario."""
-    described = describe(scenario)
-    text = json.dumps(described, sort_keys=True).encode()
     return {
         "pymem": version(),
         "numpy": np.__version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "scenario_sha256": hashlib.sha256(text).hexdigest(),
-        "scenario": described,
+        "scenario_sha256": fingerprint(scenario),
+        "scenario": describe(scenario),
     }

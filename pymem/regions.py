@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from pymem.errors import ScenarioError
+from pymem.mempolicy import MemPolicy, policy_from
 from pymem.units import parse_pages
 
 Advice = Literal["normal", "sequential", "random"]
@@ -55,21 +56,25 @@ class Anon:
         As after ``mlock``.
     content : str, mapping or pymem.content.Content, optional
         What the pages contain, as far as compression sees it: see `pymem.content.spec`.  None: as the task says.
+    policy : pymem.MemPolicy, str or mapping, optional
+        From which NUMA nodes its pages come (``mbind``).  None: as the task says.
     """
 
     pages: int
     name: str = ""
     locked: bool = False
     content: Any = None
+    policy: MemPolicy | None = None
 
     def __init__(
         self, pages: int | None = None, size: int | str | None = None, name: str = "", locked: bool = False,
-        content: Any = None,
+        content: Any = None, policy: Any = None,
     ) -> None:  # fmt: skip
         object.__setattr__(self, "pages", _pages("region anon", pages, size))
         object.__setattr__(self, "name", _name("region anon", name))
         object.__setattr__(self, "locked", _flag("region anon.locked", locked))
         object.__setattr__(self, "content", content)
+        object.__setattr__(self, "policy", policy_from(policy, "region anon.policy"))
 
 
 @dataclass(frozen=True, init=False)
@@ -96,6 +101,12 @@ class File:
         As given by ``madvise``: governs readahead.
     locked : bool
         As after ``mlock``.
+<<<<<<< HEAD
+=======
+    policy : pymem.MemPolicy, str or mapping, optional
+        From which NUMA nodes the copies come that stores to a private mapping make.  Pages of the file itself follow
+        the policy of the task that reads them.
+>>>>>>> main
     """
 
     pages: int
@@ -106,11 +117,12 @@ class File:
     executable: bool = False
     advice: Advice = "normal"
     locked: bool = False
+    policy: MemPolicy | None = None
 
     def __init__(
         self, pages: int | None = None, size: int | str | None = None, name: str = "data", shared: bool = True,
         writable: bool = True, offset: int = 0, executable: bool = False, advice: str = "normal",
-        locked: bool = False,
+        locked: bool = False, policy: Any = None,
     ) -> None:  # fmt: skip
         place = f"region file {name!r}"
         if isinstance(offset, bool) or not isinstance(offset, int) or not 0 <= offset <= MAX_PAGES:
@@ -118,7 +130,8 @@ class File:
         flags = {"shared": shared, "writable": writable, "executable": executable, "locked": locked}
         for key, value in {
             "pages": _pages(place, pages, size), "name": _name(place, name), "offset": offset,
-            "advice": _advice(place, advice), **{key: _flag(f"{place}.{key}", value) for key, value in flags.items()},
+            "advice": _advice(place, advice), "policy": policy_from(policy, f"{place}.policy"),
+            **{key: _flag(f"{place}.{key}", value) for key, value in flags.items()},
         }.items():  # fmt: skip
             object.__setattr__(self, key, value)
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pymem import procfs
+from pymem import objectives, procfs
 from pymem.errors import PymemError
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ class Latency:
 class TaskResult:
     """One task: what it did, what it waited for, what it held at the end.
 
+<<<<<<< HEAD
     Attributes
     ----------
     name, pid
@@ -84,6 +85,13 @@ class TaskResult:
         Most pages that were resident.
     local, remote : int
         Hits in memory of its own node, and of others.
+=======
+    `local` and `remote` count its loads and stores by whether the page lay on the node of its CPU, `local_ns` and
+    `remote_ns` are the times that these accesses took, without faults.
+
+    `killed_by` is the policy or daemon that killed it, ``""`` without; `oom_score` is as in ``/proc/PID/oom_score``, 0
+    to 2000, at the end, or when it was killed.
+>>>>>>> main
     """
 
     name: str
@@ -106,6 +114,8 @@ class TaskResult:
     hiwater_rss: int = 0
     local: int = 0
     remote: int = 0
+    local_ns: int = 0
+    remote_ns: int = 0
     killed_by: str = ""
     oom_score: int = 0
 
@@ -113,6 +123,11 @@ class TaskResult:
     def stall_ns(self) -> int:
         """Time it waited, all causes together."""
         return sum(self.stalls.values())
+
+    @property
+    def remote_share(self) -> float:
+        """Part of its loads and stores that went to memory of other nodes, 0 to 1."""
+        return self.remote / (self.local + self.remote) if self.remote else 0.0
 
     @property
     def state(self) -> str:
@@ -200,8 +215,13 @@ class Result:
         As ``/proc/meminfo``, in KiB.
     zones : list of dict
         As ``/proc/zoneinfo``, in pages.
+<<<<<<< HEAD
     psi : dict of dict
         As ``/proc/pressure``: ``total`` in ns, ``avg`` in percent over 10, 60 and 300 s.
+=======
+    nodes : list of dict
+        NUMA nodes: CPUs, distances, tier, and what Linux shows in ``/sys/devices/system/node/nodeN``.
+>>>>>>> main
     tasks : dict of TaskResult
     timeline : Timeline
     events : structured array
@@ -235,6 +255,7 @@ class Result:
     devices: list[dict[str, Any]]
     swap: dict[str, Any]
     provenance: dict[str, Any]
+    nodes: list[dict[str, Any]] = field(default_factory=list)
     host_seconds: float = 0.0
 
     @property
@@ -269,8 +290,10 @@ class Result:
             tasks[name] = {**row, "stall_ns": task.stall_ns, "state": task.state, "latency": latency}
         return {
             "name": self.name, "status": self.status, "partial": self.status == "interrupted",
-            "time_ns": self.time_ns, "accesses": self.accesses, "vmstat": self.vmstat, "meminfo": self.meminfo,
-            "zones": self.zones, "psi": self.psi, "tasks": tasks, "devices": self.devices, "swap": self.swap,
+            "time_ns": self.time_ns, "accesses": self.accesses, "outcomes": objectives.outcomes(self),
+            "vmstat": self.vmstat, "meminfo": self.meminfo, "zones": self.zones, "nodes": self.nodes, "psi": self.psi,
+            "tasks": tasks,
+            "devices": self.devices, "swap": self.swap,
             "oom_kills": [_kill_row(kill) for kill in self.oom_kills], "events_dropped": self.events_dropped,
             "provenance": self.provenance,
         }  # fmt: skip
@@ -285,7 +308,8 @@ class Result:
         -------
         Path
             The folder, with ``result.json``, ``timeline.npz`` (``timeline.parquet`` too where pyarrow is installed),
-            ``events.csv``, ``oom.txt`` and ``proc/`` with the files as the kernel prints them.
+            ``events.csv``, ``oom.txt``, ``proc/`` and, with several nodes, ``sys/`` with the files as the kernel prints
+            them.
         """
         place = Path(folder)
         check_folder(place)
@@ -320,6 +344,14 @@ class Result:
         (folder / "proc" / "zoneinfo").write_text(self.zoneinfo, encoding="utf-8")
         for kind in ("memory", "io", "cpu"):
             (folder / "proc" / "pressure" / kind).write_text(procfs.pressure_text(self.psi, kind), encoding="utf-8")
+        if len(self.nodes) > 1:
+            for node in self.nodes:
+                place = folder / "sys" / f"node{node['node']}"
+                place.mkdir(parents=True)
+                (place / "numastat").write_text(procfs.lines_text(node["numastat"]), encoding="utf-8")
+                (place / "vmstat").write_text(procfs.lines_text(node["vmstat"]), encoding="utf-8")
+                text = procfs.node_meminfo_text(node["node"], node["meminfo"])
+                (place / "meminfo").write_text(text, encoding="utf-8")
         np.savez_compressed(folder / "timeline.npz", **self.timeline.columns)  # type: ignore[arg-type]
         with contextlib.suppress(ImportError):  # an extra
             self.timeline.to_parquet(folder / "timeline.parquet")

@@ -32,6 +32,7 @@ from pymem import oom, tunables, units
 from pymem.content import ContentError
 from pymem.content import parse as parse_content
 from pymem.errors import PymemError, ScenarioError
+from pymem.mempolicy import MemPolicy, parse_nodelist, policy_from
 from pymem.topology import Machine, machine_from
 
 if TYPE_CHECKING:
@@ -59,11 +60,13 @@ class Task:
         -20 to 19.
     start, stop : int or str, optional
         Simulated times: ns or ``"1.5s"``.  A task ends when its records end or at `stop`.
-    affinity : sequence of int, optional
-        CPUs it may use; default all.
+    affinity : sequence of int or str, optional
+        CPUs it may use; default all.  ``"node:0,2-3"`` stands for the CPUs of these nodes.
     content : str, mapping or pymem.content.Content, optional
         What its anonymous pages contain, as far as compression sees it: see `pymem.content.spec`.  None: typical
         memory (15 % zero pages, 3 % incompressible ones), where anything compresses.
+    policy : pymem.MemPolicy, str or mapping, optional
+        From which NUMA nodes its memory comes, see `pymem.MemPolicy`; regions may have policies of their own.
     """
 
     name: str
@@ -72,8 +75,9 @@ class Task:
     nice: int = 0
     start: int | str = 0
     stop: int | str | None = None
-    affinity: tuple[int, ...] | None = None
+    affinity: tuple[int, ...] | str | None = None
     content: Any = None
+    policy: MemPolicy | None = None
 
     def __post_init__(self) -> None:
         key = f"task {self.name!r}"
@@ -90,7 +94,13 @@ class Task:
             object.__setattr__(self, "stop", units.parse_time(self.stop, f"{key}.stop"))
             if self.stop_ns <= self.start_ns:
                 raise ScenarioError(f"{key}.stop: {self.stop_ns} ns; accepted is after its start, {self.start_ns}")
-        if self.affinity is not None:
+        object.__setattr__(self, "policy", policy_from(self.policy, f"{key}.policy"))
+        if isinstance(self.affinity, str):
+            head, colon, nodes = self.affinity.partition(":")
+            if head != "node" or not colon:
+                raise ScenarioError(f"{key}.affinity: {self.affinity!r}; accepted are numbers of CPUs, or 'node:0,2-3'")
+            parse_nodelist(nodes, f"{key}.affinity")
+        elif self.affinity is not None:
             if not isinstance(self.affinity, (list, tuple)) or not self.affinity:
                 raise ScenarioError(f"{key}.affinity: {self.affinity!r}; accepted are one or more numbers of CPUs")
             object.__setattr__(self, "affinity", tuple(self.affinity))
@@ -99,6 +109,30 @@ class Task:
                 parse_content(content)
             except ContentError as error:
                 raise ScenarioError(f"{key}.content: {error}") from None
+
+    def cpus(self, per_node: Sequence[int]) -> tuple[int, ...] | None:
+        """Numbers of the CPUs it may use, given how many each node has; None: all.
+
+        Raises
+        ------
+        ScenarioError
+            For nodes and CPUs that do not exist, and nodes without CPUs.
+        """
+        key = f"task {self.name!r}.affinity"
+        first = [sum(per_node[:node]) for node in range(len(per_node))]
+        if isinstance(self.affinity, str):
+            nodes = parse_nodelist(self.affinity.partition(":")[2], key)
+            for node in nodes:
+                if node >= len(per_node):
+                    raise ScenarioError(f"{key}: node {node}; accepted is 0 to {len(per_node) - 1}")
+            cpus = tuple(c for node in nodes for c in range(first[node], first[node] + per_node[node]))
+            if not cpus:
+                raise ScenarioError(f"{key}: {self.affinity!r}; accepted are nodes that have CPUs")
+            return cpus
+        for cpu in self.affinity or ():
+            if isinstance(cpu, bool) or not isinstance(cpu, int) or not 0 <= cpu < sum(per_node):
+                raise ScenarioError(f"{key}: CPU {cpu!r}; accepted is 0 to {sum(per_node) - 1}")
+        return self.affinity
 
     @property
     def start_ns(self) -> int:
@@ -171,20 +205,20 @@ class Scenario:
         if not 1 <= len(self.tasks) <= MAX_TASKS:
             raise ScenarioError(f"tasks: {len(self.tasks)}; accepted are 1 to {MAX_TASKS}")
         seen = set()
-        cpus = sum(node.cpus for node in self.machine.all_nodes)
+        per_node = [node.cpus for node in self.machine.all_nodes]
         for task in self.tasks:
             if not isinstance(task, Task):
                 raise ScenarioError(f"tasks: {task!r}; accepted are pymem.Task objects")
             if task.name in seen:
                 raise ScenarioError(f"tasks.name: {task.name!r} twice; names must differ")
             seen.add(task.name)
-            for cpu in task.affinity or ():
-                if isinstance(cpu, bool) or not isinstance(cpu, int) or not 0 <= cpu < cpus:
-                    raise ScenarioError(f"task {task.name!r}.affinity: CPU {cpu!r}; accepted is 0 to {cpus - 1}")
+            task.cpus(per_node)
         object.__setattr__(self, "sample_interval", units.parse_time(self.sample_interval, "sample_interval"))
         if self.time_limit is not None:
             object.__setattr__(self, "time_limit", units.parse_time(self.time_limit, "time_limit"))
-        managed = sum(zone.managed for zones in self.machine.layout() for zone in zones)
+        pages = [sum(zone.managed for zone in zones) for zones in self.machine.layout()]
+        self._check_policies(pages)
+        managed = sum(pages)
         tunables.engine_params(tunables.resolve(self.vm, self.kernel), self.kernel, managed)
         self.cost_ns()
         self.policy()
@@ -208,6 +242,15 @@ class Scenario:
                 raise ScenarioError(f"costs.{name}: {value!r}; accepted is {least}ns to 1s")
             out[known[short]] = ns
         return out
+
+    def _check_policies(self, pages: Sequence[int]) -> None:
+        """Refuse memory policies for nodes that do not exist or have no memory, and modes that the kernel lacks."""
+        for task in self.tasks:
+            if task.policy is not None:
+                task.policy.check(f"task {task.name!r}.policy", pages, self.kernel)
+            for number, region in enumerate(task.workload.regions):
+                if region.policy is not None:
+                    region.policy.check(f"task {task.name!r}.regions[{number}].policy", pages, self.kernel)
 
     def _check_fit(self, managed: int) -> None:
         """Refuse memory locked at the start that can never fit into so many pages."""
@@ -242,7 +285,7 @@ class Scenario:
                 tables[head].pop(rest, None)  # the last of several spellings counts
                 tables[head][rest] = value
             elif name in ("memory", "cpus"):
-                if self.machine.nodes:
+                if self.machine.nodes and not isinstance(self.machine.nodes, int):
                     raise ScenarioError(f"{key}: the machine has nodes of its own; accepted is a change of the nodes")
                 machine[name] = _integer(key, value) if name == "cpus" else value
             elif key in ("seed", "kernel", "sample_interval", "time_limit", "oom_policy", "name"):

@@ -17,19 +17,22 @@ from memcore import engine as door
 from pymem import oom, procfs, tunables
 from pymem.codecs import get as get_codec
 from pymem.content.tables import Table
+from pymem.devices import SELECTIONS
 from pymem.errors import ScenarioError, SimulationError
+from pymem.mempolicy import MODES, MemPolicy
+from pymem.numa import demotion_targets, tiers
 from pymem.provenance import provenance
 from pymem.regions import Anon
 from pymem.result import Latency, OomKill, Result, TaskResult, Timeline, bucket_edges
-from pymem.topology import FILESYSTEMS, SELECTIONS, ZONE_NAMES
+from pymem.topology import FILESYSTEMS, ZONE_NAMES
 from pymem.units import parse_pages, parse_time
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from pymem.devices import SwapDevice
     from pymem.regions import Region
     from pymem.scenario import Scenario, Task
-    from pymem.topology import SwapDevice
 
 BUDGET = 1 << 20  # accesses between two looks at progress and signals: a fraction of a second
 FIRST_PID = 1000
@@ -93,23 +96,29 @@ def build(scenario: Scenario) -> tuple[door.Engine, dict[int, Task]]:
         for i, device in enumerate(machine.swap)
     ]  # fmt: skip
     placed = compression.placements()
+    policies = _policies(scenario)
     engine = door.Engine(
         params=params, nodes=nodes, cpu_nodes=cpu_nodes, devices=devices, swaps=swaps,
         files=[{"pages": pages, "device": len(machine.swap)} for pages in files.values()],
+        policies=[_policy(scenario, policy) for policy in policies],
         contents=compression.table.arrays(), zswap=compression.zswap(),
         sample_interval=int(scenario.sample_interval), time_limit=int(scenario.time_limit or 0), seed=scenario.seed,
     )  # fmt: skip
+    per_node = [node["cpus"] for node in nodes]
     tasks = {}
     for index, task in enumerate(scenario.tasks):
         regions = [
-            {"pages": r.pages, "flags": region_flags(r), "file": 0, "pgoff": 0, "content": placed.get((index, k))}
-            if isinstance(r, Anon)
-            else {"pages": r.pages, "flags": region_flags(r), "file": number[r.name], "pgoff": r.offset}
+            {
+                "pages": r.pages, "flags": region_flags(r), "policy": policies[r.policy] if r.policy else -1,
+                **({"file": 0, "pgoff": 0, "content": placed.get((index, k))} if isinstance(r, Anon)
+                   else {"file": number[r.name], "pgoff": r.offset}),
+            }
             for k, r in enumerate(task.workload.regions)
-        ]
+        ]  # fmt: skip
         thread = engine.add_task(
             regions=regions, start=task.start_ns, stop=task.stop_ns, oom_score_adj=task.oom_score_adj,
-            nice=task.nice, affinity=task.affinity, pid=FIRST_PID + index,
+            nice=task.nice, affinity=task.cpus(per_node), pid=FIRST_PID + index,
+            policy=policies[task.policy] if task.policy else -1,
         )  # fmt: skip
         tasks[thread] = task
     return engine, tasks
@@ -191,14 +200,19 @@ def _nodes(scenario: Scenario, layout: list[list[Any]]) -> tuple[list[dict[str, 
     """Nodes and the node of every CPU, as the engine wants them."""
     machine = scenario.machine
     n = len(layout)
-    distances = machine.distances or tuple(tuple(10 if i == j else 20 for j in range(n)) for i in range(n))
-    own = [parse_time(node.access, "machine.nodes.access") for node in machine.all_nodes]
+    given, distances = machine.all_nodes, machine.all_distances
+    own = [parse_time(node.access, "machine.nodes.access") for node in given]
+    # Remote memory costs in proportion to the firmware's distance, 10 being local.
+    access = [[own[j] * distances[i][j] // 10 for j in range(n)] for i in range(n)]
+    pages = [sum(zone.managed for zone in zones) for zones in layout]
+    tier = tiers(access, [node.cpus for node in given], pages)
+    tier = [t if node.tier is None else node.tier for t, node in zip(tier, given, strict=True)]
+    demotion = demotion_targets(tier, distances, pages)
     nodes: list[dict[str, Any]] = []
     for i, zones in enumerate(layout):
         nodes.append({
-            "cpus": machine.all_nodes[i].cpus, "distance": list(distances[i]),
-            # Remote memory costs in proportion to the firmware's distance, 10 being local.
-            "access_ns": [own[j] * distances[i][j] // 10 for j in range(n)],
+            "cpus": given[i].cpus, "distance": list(distances[i]), "access_ns": access[i], "tier": tier[i],
+            "demotion": demotion[i],
             "zones": [
                 {
                     "idx": ZONE_NAMES.index(z.name), "start_pfn": z.start_pfn, "spanned": z.spanned,
@@ -208,7 +222,22 @@ def _nodes(scenario: Scenario, layout: list[list[Any]]) -> tuple[list[dict[str, 
                 for z in zones
             ],
         })  # fmt: skip
-    return nodes, [i for i, node in enumerate(machine.all_nodes) for _ in range(node.cpus)]
+    return nodes, [i for i, node in enumerate(given) for _ in range(node.cpus)]
+
+
+def _policies(scenario: Scenario) -> dict[MemPolicy, int]:
+    """Number of every memory policy that a task or a region has."""
+    used = [p for task in scenario.tasks for p in (task.policy, *(r.policy for r in task.workload.regions)) if p]
+    return {policy: number for number, policy in enumerate(dict.fromkeys(used))}
+
+
+def _policy(scenario: Scenario, policy: MemPolicy) -> dict[str, Any]:
+    """As the engine wants it."""
+    weights = scenario.machine.interleave_weights or (1,) * len(scenario.machine.all_nodes)
+    return {
+        "mode": MODES[policy.mode], "nodes": list(policy.nodes),
+        "weights": [weights[node] if policy.mode == "weighted-interleave" else 1 for node in policy.nodes],
+    }  # fmt: skip
 
 
 class Simulation:
@@ -385,6 +414,20 @@ class Simulation:
             e.events_count(), e.node_stats(), e.zones(), thresholds=e.thresholds(), kernel=self.scenario.kernel
         )
 
+    def nodes(self) -> list[dict[str, Any]]:
+        """Every NUMA node now: what it is, and its ``numastat``, ``vmstat`` and ``meminfo``."""
+        e = self.engine
+        out = []
+        for nid, facts in enumerate(e.nodes()):
+            zones = [zone for zone in e.zones() if zone["node"] == nid]
+            shown = ("cpus", "distance", "access_ns", "tier", "toptier", "demotion", "fallback")
+            out.append({
+                "node": nid, **{name: facts[name] for name in shown}, "numastat": procfs.numastat(zones),
+                "vmstat": procfs.node_vmstat(e.node_stats(nid), zones),
+                "meminfo": procfs.node_meminfo(e.node_stats(nid), zones, facts["managed"]),
+            })  # fmt: skip
+        return out
+
     def result(self) -> Result:
         """What has come out so far."""
         e = self.engine
@@ -399,7 +442,7 @@ class Simulation:
             tasks=self._task_results(),
             timeline=Timeline({c: rows[:, i].copy() for i, c in enumerate(door.SAMPLE_COLUMNS)}),
             events=events, event_kinds=list(door.EVENT_KINDS), events_dropped=dropped, oom_kills=self.oom_kills,
-            devices=e.devices(), swap=e.swap(), provenance=provenance(self.scenario),
+            devices=e.devices(), swap=e.swap(), nodes=self.nodes(), provenance=provenance(self.scenario),
             host_seconds=self.host_seconds,
         )  # fmt: skip
 
@@ -414,7 +457,8 @@ class Simulation:
         edges = bucket_edges(counts.shape[1])
         latency = {kind: Latency(counts[i], edges, int(sums[i])) for i, kind in enumerate(door.LATENCY_KINDS) if i}
         kept = ("pid", "accesses", "writes", "min_flt", "maj_flt", "cpu_ns", "start_ns", "oom_score_adj", "rss_anon",
-                "rss_file", "swapents", "page_tables", "hiwater_rss", "local", "remote", "stalls")  # fmt: skip
+                "rss_file", "swapents", "page_tables", "hiwater_rss", "local", "remote", "local_ns", "remote_ns",
+                "stalls")  # fmt: skip
         killed_by, score = self._killed.get(task.name, ("", score))
         return TaskResult(
             name=task.name, latency=latency, oom_killed=facts["oom_killed"], killed_by=killed_by, oom_score=score,

@@ -1,15 +1,27 @@
 """Hand-made files of every foreign format, and by hand what they become; used by tests of readers and commands."""
 
+import bz2
+import gzip
 import json
+import lzma
+import zlib
 from dataclasses import dataclass
 
 import numpy as np
 
-from pymem.records import Op
+from pymem.records import Op, unpack
+from pymem.traces.importer import import_trace
+from pymem.traces.readers import READERS, Source
 from pymem.traces.readers.champsim import INSTRUCTION
-from pymem.traces.readers.oracle_general import REQUEST
+from pymem.traces.readers.drmemtrace import ENTRY
+from pymem.traces.readers.lcs import HEADER_BYTES, LAYOUTS, header
+from pymem.traces.readers.oracle_general import REQUEST, REQUEST_OP
 from pymem.traces.readers.vscsi import VERSION_1, VERSION_2
+from pymem.traces.references import chunks
+from pymem.traces.store import TraceFile
 
+KINDS = {kind.name: kind for kind in READERS}
+PACKERS = {"gzip": gzip.compress, "xz": lzma.compress, "bzip2": bz2.compress, "zlib": zlib.compress}
 L, S, R, W = Op.LOAD, Op.STORE, Op.READ, Op.WRITE
 
 
@@ -63,6 +75,16 @@ def instructions(*rows):
     for one, (ip, loads, stores) in zip(made, rows, strict=True):
         one["ip"], one["src_mem"][: len(loads)], one["dst_mem"][: len(stores)] = ip, loads, stores
     return made.tobytes()
+
+
+def lcs(version, rows):
+    """An lcs file of requests given as (time, id, size, operation, next)."""
+    made = np.zeros(len(rows), LAYOUTS[version])
+    for one, (time, key, size, op, following) in zip(made, rows, strict=True):
+        one["time"], one["id"], one["size"], one["next"] = time, key, size, following
+        if version > 1:
+            one["op"] = op | 5 << 8  # of tenant 5
+    return header(version, len(rows)) + made.tobytes()
 
 
 # fmt: off
@@ -149,6 +171,61 @@ FILES = {
         [Task("x", [file("x", 3)], [(0, R, 1), (1, R, 2), (0, R, 1)], [0, 10**9, 2 * 10**9])],
         b"\0" * 24,
     ),
+    "oracleGeneralOpNS": Foreign(
+        np.array([(4, 9, 100, 1, 0, 3), (5, 8, 5000, 13, 2, -1), (6, 9, 0, 12, 0, -1), (7, 9, 0, 9, 0, -1)],
+                 REQUEST_OP).tobytes(),
+        # get, write, read, and a delete that is left out
+        [Task("x", [file("x", 3)], [(0, R, 1), (1, W, 2), (0, R, 1)], [0, 10**9, 2 * 10**9])],
+        b"\0" * 27,
+    ),
+    "lcs": Foreign(
+        lcs(3, [(4, 9, 100, 1, 3), (5, 8, 5000, 13, -1), (6, 9, 0, 12, -1)]),
+        [Task("x", [file("x", 3)], [(0, R, 1), (1, W, 2), (0, R, 1)], [0, 10**9, 2 * 10**9])],
+        b"\xff" * 36,
+    ),
+    "drmemtrace": Foreign(
+        np.array([(25, 0, 5), (22, 4, 78), (24, 4, 77), (28, 2, 1000), (10, 4, 0x401000), (0, 8, 0x7FFF0FFC),
+                  (2, 1, 0x5000), (28, 3, 1), (28, 2, 1005), (1, 8, 0x7FFF1000), (26, 0, 0)], ENTRY).tobytes(),
+        # version, thread, process, time; fetch, load across two pages; prefetch, processor, time; store; footer
+        [Task("pid77", [anon(0x401000, 1), anon(0x7FFF0000, 2)], [(0, L, 1), (1, L, 1), (2, L, 1), (2, S, 1)],
+              [0, 0, 0, 5000])],
+        b"\xff" * 12,
+    ),
+    "drmemview": Foreign(
+        b"Output format:\n<--record#-> <--instr#->: <---tid---> <record details>\n" + b"-" * 60 + b"\n"
+        b"           1           0:          78 <marker: timestamp 1000>\n"
+        b"           2           1:          78 ifetch       4 byte(s) @ 0x0000000000401000 48 8d 34 25   lea  0x1\n"
+        b"           2           1:          78                                             00\n"
+        b"           3           1:          78 read         8 byte(s) @ 0x000000007fff0ffc by PC 0x0000000000401000\n"
+        b"           4           1:          78 pref-r-L1    1 byte(s) @ 0x0000000000005000 by PC 0x0000000000401000\n"
+        b"           5           1:          78 <marker: timestamp 1005>\n"
+        b"           6           1:          78 write        8 byte(s) @ 0x000000007fff1000 by PC 0x0000000000401000\n"
+        b"View tool results:\n              1 : total instructions\n",
+        [Task("x", [anon(0x401000, 1), anon(0x7FFF0000, 2)], [(0, L, 1), (1, L, 1), (2, L, 1), (2, S, 1)],
+              [0, 0, 0, 5000])],
+    ),
+    "damon-script": Foreign(
+        b"kdamond.0 46568 [027] 1.500000: damon:damon_aggregated: target_id=7 nr_regions=3 4096-12288: 2 10\n"
+        b"kdamond.0 46568 [027] 1.500000: damon:damon_aggregated: target_id=7 nr_regions=3 12288-16384: 1 3\n"
+        b"kdamond.0 46568 [027] 1.500001: damon:damon_aggregated: target_id=7 nr_regions=3 16384-17592186044416: 0\n"
+        b"kdamond.0 46568 [027] 1.600000: damon:damon_aggregated: target_id=7 nr_regions=1 4096-8192: 1 0\n",
+        [Task("target7", [anon(0x1000, 3)], [(0, S, 1), (1, S, 1), (2, S, 1), (0, L, 1), (1, L, 1), (0, L, 1)],
+              [0] * 3 + [5_000_000] * 2 + [100_000_000])],
+    ),
+    "alibaba": Foreign(
+        b"64,R,8192,4096,1577808144360767\n3,W,4095,2,1577808144360768\n64,R,0,1,1577808144360769\n",
+        [Task("x", [file("device64", 3), file("device3", 2)], [(2, R, 1), (3, W, 2), (0, R, 1)], [0, 1000, 2000])],
+    ),
+    "tencent": Foreign(
+        b"1538323200,16,8,0,1063\n1538323201,7,2,1,9\n1538323202,0,1,0,1063\n",
+        [Task("x", [file("volume1063", 3), file("volume9", 2)], [(2, R, 1), (3, W, 2), (0, R, 1)],
+              [0, 10**9, 2 * 10**9])],
+    ),
+    "webcachesim": Foreign(
+        b"1 77 5000\n1 18446744073709551615 100 1 4\n3 77 100\n",
+        [Task("x", [file("x", 3)], [(0, R, 2), (2, R, 1), (0, R, 1)], [0, 0, 2 * 10**9])],
+        b"1 77 1.5\n",
+    ),
     "champsim": Foreign(
         instructions((0x401000, [0x7FFF0000, 0x401000, 0x7FFF0000, 0x401000], [0x7FFF1000, 0x7FFF0008]),
                      (0x401004, [], [0x7FFF0008])),
@@ -160,5 +237,39 @@ FILES = {
 # fmt: on
 
 VSCSI_2 = np.array([(0x28, 0x200, 1, 4096, 1, 16, 5, 1), (0x2A, 0x200, 1, 4096, 1, 0, 7, 1)], VERSION_2).tobytes()
-BINARY = {"vscsi": VERSION_1.itemsize, "oracleGeneral": REQUEST.itemsize, "champsim": INSTRUCTION.itemsize}
+BINARY = {
+    "vscsi": VERSION_1.itemsize, "oracleGeneral": REQUEST.itemsize, "oracleGeneralOpNS": REQUEST_OP.itemsize,
+    "lcs": LAYOUTS[3].itemsize, "drmemtrace": ENTRY.itemsize, "champsim": INSTRUCTION.itemsize,
+}  # fmt: skip
+#: Bytes before the first record.
+SKIPPED = dict.fromkeys(BINARY, 0) | {"lcs": HEADER_BYTES}
 TEXT = sorted(set(FILES) - set(BINARY) - {"damon"})
+
+
+def imported(folder, data, **settings):
+    """The tasks that a file named x.dat becomes, and its source."""
+    (folder / "x.dat").write_bytes(data)
+    info, source = import_trace(folder / "x.dat", folder / "x.pmt", **settings)
+    tasks = []
+    with TraceFile(folder / "x.pmt") as trace:
+        trace.verify()
+        for number, task in enumerate(trace.info.tasks):
+            regions = [(r.kind, r.name, r.start, r.pages) for r in task.regions]
+            records, times = [], []
+            for part, moments in chunks(trace, number):
+                records += zip(*(x.tolist() for x in unpack(part)), strict=True)
+                times += [] if moments is None else moments.tolist()
+            tasks.append(Task(task.name, regions, records, times if info.times else None))
+    return tasks, source
+
+
+def accesses(folder, data, name, **settings):
+    """What a reader gives, as one list of (place, size, write)."""
+    (folder / "y.dat").write_bytes(data)
+    with Source(folder / "y.dat", **settings) as source:
+        found = [
+            row
+            for batch in KINDS[name]().read(source)
+            for row in zip(batch.place.tolist(), batch.size.tolist(), batch.write.tolist(), strict=True)
+        ]
+    return found, source

@@ -82,13 +82,14 @@ def sleep(ns):
 class Lab:
     """An engine with tasks that do what they are told and nothing else.
 
-    Tasks that have nothing to do sleep, a millisecond at a time.
+    Tasks that have nothing to do sleep, a millisecond at a time.  `settings`: further arguments of `Task`, by name.
     """
 
-    def __init__(self, machine, *, kernel="6.12", vm=None, costs=None, policies=(), **tasks):
+    def __init__(self, machine, *, kernel="6.12", vm=None, costs=None, settings=None, **tasks):
+        settings = settings or {}
         scenario = Scenario(
             machine=machine, kernel=kernel, vm={**VM, **(vm or {})}, costs=costs or {}, sample_interval=0,
-            tasks=[Task(name, Script(regions, [])) for name, regions in tasks.items()],
+            tasks=[Task(name, Script(regions, []), **settings.get(name, {})) for name, regions in tasks.items()],
         )  # fmt: skip
         self.engine, by_thread = build(scenario)
         self.thread = {task.name: number for number, task in by_thread.items()}
@@ -143,6 +144,7 @@ class Lab:
                 self._idle(thread)
 
     def _idle(self, thread):
+        self.waiting.discard(thread)
         self.engine.feed(thread, sleep(MS), False)
 
 

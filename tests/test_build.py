@@ -22,7 +22,7 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PROJECT = PYPROJECT["project"]
 EXTENSIONS = sorted(
     path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".")
-    for folder in ("memcore", "pymem/traces")
+    for folder in ("memcore", "pymem/traces", "pymem/workloads")
     for path in (ROOT / folder).glob("*.pyx")
 )
 STUBS = sorted(path.relative_to(ROOT) for top in ("memcore", "pymem") for path in (ROOT / top).rglob("*.pyi"))
@@ -32,7 +32,7 @@ CHECKS = {"boundscheck", "initializedcheck", "nonecheck"}
 # Slow to import or not installed by default: reached only when somebody needs them.
 HEAVY = {
     "dask", "distributed", "hypothesis", "libcachesim", "lz4", "matplotlib", "optuna", "pandas", "plotly",
-    "pyarrow", "pydantic", "pytest", "rich", "typer", "zstandard",
+    "pyarrow", "pydantic", "pytest", "rich", "typer", "xarray", "zstandard",
 }  # fmt: skip
 
 # Translates every module exactly as setup.py does, with all warnings shown.

@@ -113,6 +113,7 @@ def recordings(tmp_path):
     with Writer(tmp_path / "my.pmt") as writer:
         writer.add_task("app", [pymem.Anon(pages=4)])
         writer.append(np.array([0, 1, 3], np.uint32))
+    (tmp_path / "stairs.cfg").write_text("a, 8192\n\nphase\n1\na, 1, 64, 1\n")
     np.save(tmp_path / "records.npy", np.array([0, 300, 5 | 1 << 31], np.uint32))
     return tmp_path
 
@@ -162,6 +163,15 @@ def test_tables_of_the_results_are_complete():
     names = [*EVENT_KINDS, *(k for k in LATENCY_KINDS if k != "hit"), *STALL_CAUSES, *alone]
     missing = [name for name in names if f"`{name}`" not in text]
     assert not missing, f"not in docs/results.md: {missing}"
+
+
+def test_every_measure_has_its_row():
+    from pymem.objectives import OBJECTIVES
+
+    text = (ROOT / "docs" / "sweeps.md").read_text(encoding="utf-8")
+    rows = [f"| `{o.name}` | {o.unit} | {'yes' if o.per_task else ''} | {o.meaning} |" for o in OBJECTIVES.values()]
+    missing = [row for row in rows if row not in text]
+    assert not missing, "rows missing in docs/sweeps.md:\n" + "\n".join(missing)
 
 
 # ---- the trace format -------------------------------------------------------------------------------------
@@ -241,5 +251,5 @@ def test_every_foreign_format_has_its_row():
     from pymem.traces.readers import READERS
 
     text = (ROOT / "docs" / "traces.md").read_text(encoding="utf-8")
-    shown = re.findall(r"^\| `(\w+)` \| [^|]+ \| [^|]+ \| [^|]+ \|$", text, re.MULTILINE)
+    shown = re.findall(r"^\| `([\w-]+)` \| [^|]+ \| [^|]+ \| [^|]+ \|$", text, re.MULTILINE)
     assert sorted(shown) == sorted(reader.name for reader in READERS)

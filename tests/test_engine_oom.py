@@ -1,10 +1,12 @@
 """Out of memory, from the failed allocation to the exit of the victim."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from lab import MS, SECOND, VM, Script, anon, file, finish, machine, op, sleep, store
 
-from pymem import Disk, Scenario, SwapDevice, Task, oom, simulate, simulation
+from pymem import Disk, Scenario, SwapDevice, Task, oom, simulate
 from pymem.records import Op
 from pymem.simulation import Simulation
 
@@ -184,26 +186,13 @@ def test_oom_score_of_those_who_live():
 
 
 @pytest.fixture
-def bound(monkeypatch):
-    """Scenarios cannot ask for memory policies: tasks named n0-... and n1-... are bound to that node here."""
-    original = simulation.door.Engine
-
-    class Bound(original):
-        def __init__(self, **more):
-            super().__init__(policies=[{"mode": 2, "nodes": [0]}, {"mode": 2, "nodes": [1]}], **more)
-            self.order = iter(names)
-
-        def add_task(self, **more):
-            name = next(self.order)
-            return super().add_task(policy=int(name[1]) if name[0] == "n" else -1, **more)
-
-    names = []
+def bound():
+    """Tasks named n0-... and n1-... are bound to that node."""
 
     def run(*tasks, **more):
-        names[:] = [task.name for task in tasks]
+        tasks = [replace(t, policy=f"bind:{t.name[1]}" if t.name[0] == "n" else None) for t in tasks]
         return finish(Simulation(scenario(*tasks, machine=machine(1024, 1024, cpus=(1, 1)), **more)), budget=100)
 
-    monkeypatch.setattr(simulation.door, "Engine", Bound)
     return run
 
 

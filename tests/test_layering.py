@@ -22,7 +22,7 @@ MEMCORE_LEVELS = [
     "buddy lruvec mm",  # 3
     "node workingset",  # 4
     "machine",  # 5
-    "frames rmap sample content",  # 6
+    "frames rmap sample content placement balance",  # 6
     "slab",  # 7
     "migrate writeback zswap zram",  # 8
     "pageout",  # 9
@@ -35,7 +35,7 @@ MEMCORE_LEVELS = [
     "mmap",  # 16
     "task oom",  # 17
     "sched",  # 18
-    "assemble pagestate",  # 19
+    "assemble topology pagestate",  # 19
     "engine observe compressed_pool _testing",  # 20
 ]
 # The only levels where Python objects, memoryviews and exceptions meet the engine: the last, and parts of it.
@@ -44,17 +44,18 @@ DOOR_LEVEL = len(MEMCORE_LEVELS) - 2
 # A row imports only from lower rows and from itself.  `pymem/__init__.py` is above all of them.
 PYMEM_ROWS = [
     "errors _version",
-    "units records",
-    "tunables regions codecs",
-    "topology content compressed_pool",
-    "traces compressibility",
+    "units records statistics mempolicy",
+    "tunables regions codecs numa",
+    "devices content compressed_pool",
+    "topology traces compressibility",
     "workloads",
     "oom",
     "scenario",
-    "provenance procfs",
+    "provenance procfs objectives settings sysctl",
     "result",
     "simulation",
-    "reports sweep validation hosts teaching",
+    "reports sweeps validation hosts teaching",
+    "comparison tuning",
     "cli __main__",
 ]
 # Rows that may import memcore, always at its door.

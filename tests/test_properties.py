@@ -8,10 +8,11 @@ from lab import MS, NO_SLAB, VM, Script, anon, file, zone
 
 from memcore.engine import Engine
 from pymem import Machine, Scenario, SwapDevice, Task
+from pymem.devices import Disk
 from pymem.errors import SimulationError
 from pymem.records import Op, pack
 from pymem.simulation import Simulation, build
-from pymem.topology import Disk, Node
+from pymem.topology import Node
 
 pytestmark = pytest.mark.engine
 

@@ -13,8 +13,9 @@ from reference.machine import Machine as Model
 
 import pymem
 from pymem import workloads
+from pymem.devices import Disk, SwapDevice
 from pymem.simulation import Simulation
-from pymem.topology import Boot, Disk, Node, SwapDevice, Zone
+from pymem.topology import Boot, Node, Zone
 
 pytestmark = pytest.mark.engine
 

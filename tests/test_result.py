@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from pymem import procfs
+from pymem.devices import SwapDevice
 from pymem.errors import PymemError
 from pymem.result import MARK, Latency, OomKill, Timeline, bucket_edges, check_folder
 from pymem.scenario import Scenario, Task
 from pymem.simulation import simulate
-from pymem.topology import Machine, SwapDevice
+from pymem.topology import Machine
 from pymem.workloads import Uniform
 
 FILES = {

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from pymem import oom
+from pymem.devices import SwapDevice
 from pymem.errors import PymemError, ScenarioError, TunableError, UnitError
 from pymem.regions import Anon
 from pymem.scenario import Scenario, Task, load, scenario_from
-from pymem.topology import Machine, Node, SwapDevice
+from pymem.topology import Machine, Node
 from pymem.tunables import COSTS
 from pymem.workloads import Trace, Uniform, Zipf
 

@@ -2,10 +2,11 @@
 
 import pytest
 
+from pymem.devices import DISK_KINDS, Disk, SwapDevice
 from pymem.errors import ScenarioError, TunableError, UnitError
 from pymem.scenario import Scenario, Task
 from pymem.simulation import Simulation
-from pymem.topology import DISK_KINDS, Boot, Disk, Machine, Node, SwapDevice, Zone, machine_from
+from pymem.topology import Boot, Machine, Node, Zone, machine_from
 from pymem.workloads import Uniform
 
 pytestmark = pytest.mark.engine  # the watermark vectors build machines of many sizes
@@ -187,7 +188,7 @@ def test_a_device_has_the_figures_of_its_kind_unless_given(kind):
         (lambda: Machine(boot=Boot(kernel="600MiB")), "machine.boot: the kernel would hold"),
         (lambda: Machine(distances=[[10, 20]]), "machine.distances: 1 rows of [2]; accepted are 1 rows of 1 numbers"),
         (lambda: Machine(distances=[[9]]), "machine.distances[0]: 9; accepted is 10 to 254"),
-        (lambda: Machine(distances=10), "machine.distances: 10; accepted are 1 rows of 1 numbers"),
+        (lambda: Machine(distances="10"), "machine.distances: '10'; accepted are 1 rows of 1 numbers"),
     ],
 )
 def test_what_cannot_be_built_is_refused(make, message):
@@ -270,7 +271,7 @@ def test_a_table_gives_the_same_machine_as_the_objects():
         ({"disk": "nvme"}, "machine.disk: 'nvme'; accepted is a table"),
         ({"disk": {"latency": 1}}, "machine.disk.latency: unknown key; accepted are kind, read, write"),
         ({"boot": {"slab": 1}}, "machine.boot.slab: unknown key; accepted are kernel, slab_reclaimable"),
-        ({"nodes": 2}, "machine.nodes: 2; accepted is an array of tables"),
+        ({"nodes": "2"}, "machine.nodes: '2'; accepted is an array of tables"),
         ({"nodes": [{"zone": []}]}, "machine.nodes[0].zone: unknown key; accepted are memory, cpus, zones, access"),
         ({"nodes": [{"zones": [{"name": "DMA"}]}]}, "machine.nodes[0].zones[0].start_pfn: missing"),
         ({"distances": [10]}, "machine.distances: [10]; accepted are 1 rows of 1 numbers"),

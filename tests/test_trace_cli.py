@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -121,6 +122,17 @@ def test_traces_are_cut_merged_sampled_and_exported(call, tmp_path):
     done(call("export", "m.pmt", "-o", "a.txt", "--format", "address", "--task", "b"), "a.txt: 7 requests")
 
 
+def test_analyze_writes_a_page(call, tmp_path):
+    done(call("analyze", "two.pmt", "--html", "a.html"), "heat: accesses by place and time")
+    text = (tmp_path / "a.html").read_text(encoding="utf-8")
+    assert text.startswith("<!doctype html>")
+    assert "Task a" in text
+    assert "Task b" in text
+    failed = call("analyze", "two.pmt", "--html", "none/a.html")
+    assert failed.returncode == 2
+    assert re.fullmatch(r"error: none/a\.html: the folder [^\n]*/none does not exist\n", failed.stderr)
+
+
 def test_analyze_shows_pictures_and_json(call):
     done(
         call("analyze", "two.pmt"), "task a", "task b", "working set: different pages per", "reuse distance",
@@ -143,7 +155,7 @@ def test_a_filtered_trace_is_marked_as_such(call):
         (["import", "none.in", "-o", "x.pmt"], "none.in: No such file or directory"),
         (["import", ".", "-o", "x.pmt"], ".: Is a directory"),
         (["import", "two.pmt", "-o", "x.pmt"], "two.pmt: is a trace of pymem already"),
-        (["import", "txt.in", "-o", "x.pmt", "--format", "fly"], "format 'fly'; accepted are address, arc"),
+        (["import", "txt.in", "-o", "x.pmt", "--format", "fly"], "format 'fly'; accepted are address, alibaba, arc"),
         (["import", "txt.in", "-o", "x.pmt", "--compression", "zip"], "compression 'zip'; accepted are none"),
         (["import", "txt.in", "-o", "none/x.pmt"], "none/x.pmt: the folder "),
         (["import", "txt.in", "-o", "."], ".: is a folder; accepted is the name of a file"),

@@ -15,7 +15,7 @@ from pymem.records import Op, pack, unpack
 from pymem.regions import Anon, File
 from pymem.traces import edit, export, references
 from pymem.traces._reuse import ReuseDistances
-from pymem.traces.analysis import analyze, buckets, curve, zipf
+from pymem.traces.analysis import analyze, buckets, curve, shades, zipf
 from pymem.traces.importer import import_trace
 from pymem.traces.readers.oracle_general import REQUEST
 from pymem.traces.store import TraceFile, Writer
@@ -350,6 +350,14 @@ def test_an_analysis_counts_what_is_there(tmp_path_factory, rows, windows, limit
         sets.setdefault(before // found.window, set()).add(page)
         before += n
     assert found.working_set == [len(sets.get(i, ())) for i in range(max(sets, default=-1) + 1)]
+    heat, before = Counter(), 0
+    for page, n, _ in refs:
+        heat[page // found.band, before // found.window] += n
+        before += n
+    assert found.band == 1  # of 50 pages
+    assert {(y, x): n for y, row in enumerate(found.heat) for x, n in enumerate(row) if n} == heat
+    assert len(found.heat) == ANON + FILE
+    assert {len(row) for row in found.heat} == {-(-found.accesses // found.window)}
     distances = stack_distances(pages)
     assert found.cold == distances.count(None)
     assert sum(b.references for b in found.reuse) == len(pages) - found.cold
@@ -358,6 +366,26 @@ def test_an_analysis_counts_what_is_there(tmp_path_factory, rows, windows, limit
     moves = [b - a for a, b in itertools.pairwise(pages) if a != b]
     assert found.sequential == (moves.count(1) / len(moves) if moves else 0)
     assert json.loads(json.dumps(found.to_dict()))["accesses"] == found.accesses
+
+
+def test_a_heat_map_has_bands_of_pages_in_a_large_space(tmp_path):
+    with Writer(tmp_path / "x.pmt") as writer:
+        writer.add_task("a", [Anon(1000)])
+        writer.append(pack(np.array([0, 15, 16, 999]), np.array([0, 0, 1, 0]), np.array([1, 2, 3, 4])))
+    with TraceFile(tmp_path / "x.pmt") as trace:
+        found = analyze(trace, 0, windows=2)
+    assert (found.band, len(found.heat)) == (16, 63)  # 1000 pages in at most 64 bands of whole pages
+    assert found.window == 5
+    # Accesses 0 and 1 to 2 of the first band, 3 to 5 begin in the first half, 6 to 9 in the second.
+    assert (found.heat[0], found.heat[1], found.heat[62]) == ([3, 0], [3, 0], [0, 4])
+    assert sum(map(sum, found.heat)) == 10
+
+
+def test_shades_are_decades():
+    counts = np.array([0, 1, 9, 10, 100, 999, 1001, 10_000, 10_001, 100_000])
+    # The darkest of four is the decade below the largest; what is more than four decades below is still there.
+    assert shades(counts, 4).tolist() == [0, 1, 1, 1, 1, 2, 3, 3, 4, 4]
+    assert shades(np.zeros(3, np.int64), 4).tolist() == [0, 0, 0]
 
 
 def test_buckets_are_powers_of_two():

@@ -15,6 +15,7 @@ from pymem.traces import container, store
 from pymem.traces._lackey import LackeyParser
 from pymem.traces.columns import accesses_in, narrow, widen
 from pymem.traces.convert import LackeyConverter
+from pymem.traces.model import RegionInfo
 from pymem.traces.store import TraceFile, Writer
 
 COMPRESSIONS = sorted(container.COMPRESSIONS)
@@ -387,6 +388,32 @@ def test_addresses_used_again_are_the_pages_of_the_mapping_of_their_time(tmp_pat
     assert (anon.kind, anon.pages, anon.start) == ("anon", 2, 0x40000)
     assert (file.name, file.pages, file.offset, file.shared, file.writable) == ("lib", 2, 1, False, False)
     assert records == [(2, Op.LOAD, 1), (3, Op.LOAD, 1), (2, Op.MUNMAP, 2), (1, Op.STORE, 1)]
+
+
+def test_executable_mappings_of_files_are_kept(tmp_path):
+    text = (
+        b"SYSCALL[9,1](257) sys_openat ( 4294967196, 0x1(lib), 0 ) --> [sync] Success(0x3)\n"
+        b"SYSCALL[9,1](9) sys_mmap ( 0x0, 8192, 5, 2, 3, 0 ) --> [pre-success] Success(0x40000)\n"
+        b"SYSCALL[9,1](257) sys_openat ( 4294967196, 0x1(late), 0 ) --> [sync] Success(0x4)\n"
+        b"SYSCALL[9,1](9) sys_mmap ( 0x0, 4096, 1, 2, 4, 0 ) --> [pre-success] Success(0x50000)\n"
+        b"SYSCALL[9,1](10) sys_mprotect ( 0x50000, 4096, 5 )[sync] --> Success(0x0)\n"
+        b"SYSCALL[9,1](257) sys_openat ( 4294967196, 0x1(data), 0 ) --> [sync] Success(0x5)\n"
+        b"SYSCALL[9,1](9) sys_mmap ( 0x0, 4096, 3, 2, 5, 0 ) --> [pre-success] Success(0x60000)\n"
+        b"I  40000,4\n L 50000,8\n S 60000,8\n S 70000,8\n"
+    )
+    with LackeyConverter(directory=str(tmp_path)) as converter:
+        converter.feed(text)
+        converter.finish(tmp_path / "x.pmt")
+    with TraceFile(tmp_path / "x.pmt") as trace:
+        (task,) = trace.info.tasks
+    kept = {r.name: r.executable for r in task.regions if r.kind == "file"}
+    assert kept == {"lib": True, "late": True, "data": False}
+    assert kept == {r.name: r.to_region().executable for r in task.regions if r.kind == "file"}
+    # Traces made before the key was there have no such mappings.
+    old = {key: value for key, value in task.regions[0].to_json().items() if key != "executable"}
+    assert RegionInfo.from_json(old).executable is False
+    with pytest.raises(TraceError, match="executable is 1; accepted is true or false"):
+        RegionInfo.from_json({**old, "executable": 1})
 
 
 def test_text_that_cannot_be_converted(tmp_path):

@@ -13,8 +13,9 @@ from pymem.errors import ScenarioError, UnitError
 from pymem.provenance import describe
 from pymem.records import MAX_FAST_PAGE, WRITE, Op, pack, unpack
 from pymem.regions import Anon, File
+from pymem.workloads._draw import draw_alias, mark_share
 from pymem.workloads.compose import widened
-from pymem.workloads.zipf import alias_table, draw
+from pymem.workloads.zipf import alias_table
 
 SAMPLES = {
     "sequential": w.Sequential("4MiB", passes=3, writes="25%"),
@@ -127,8 +128,35 @@ def test_the_alias_table_is_exact(weights):
     assert np.allclose(got, p / p.sum(), atol=1e-9)
 
 
+def drawn_by_numpy(rng, table, n):
+    """What `draw_alias` promises, array by array."""
+    place = rng.random(n) * len(table)
+    own = place.astype(np.uint32)
+    rest = ((place - own) * (1 << 32)).astype(np.uint32)
+    cell = table[own]
+    return np.where(rest <= (cell >> np.uint64(32)).astype(np.uint32), own, cell.astype(np.uint32))
+
+
+@given(seed=st.integers(0, 1 << 32), n=st.integers(0, 2000), cells=st.integers(1, 300))
+def test_draws_are_those_of_numpy(seed, n, cells):
+    table = alias_table(np.arange(1.0, cells + 1))
+    ours, theirs = np.random.default_rng(seed), np.random.default_rng(seed)
+    np.testing.assert_array_equal(draw_alias(ours, table, n), drawn_by_numpy(theirs, table, n))
+    assert ours.random() == theirs.random()  # and they use up as many random numbers
+
+
+@given(seed=st.integers(0, 1 << 32), n=st.integers(0, 2000), bound=st.integers(0, (1 << 32) - 1))
+def test_marks_are_those_of_numpy(seed, n, bound):
+    ours, theirs = np.random.default_rng(seed), np.random.default_rng(seed)
+    records = np.arange(n, dtype=np.uint32)
+    mark_share(ours, records, bound, WRITE)
+    marked = theirs.integers(0, 1 << 32, n, np.uint32) < bound
+    np.testing.assert_array_equal(records, np.where(marked, np.arange(n) | WRITE, np.arange(n)))
+    assert ours.integers(0, 1 << 32, dtype=np.uint32) == theirs.integers(0, 1 << 32, dtype=np.uint32)
+
+
 def test_draws_stay_in_the_table():
-    found = draw(np.random.default_rng(1), alias_table(np.ones(3)), 10_000)
+    found = draw_alias(np.random.default_rng(1), alias_table(np.ones(3)), 10_000)
     assert found.dtype == np.uint32
     assert sorted(set(found.tolist())) == [0, 1, 2]
 
@@ -314,6 +342,8 @@ def test_every_kind_can_be_written_in_a_file(tmp_path):
         {"kind": "leak", "size": "1MiB", "rate": "1MiB", "step": "64KiB"},
         {"kind": "trace", "path": "t.npy", "regions": [{"kind": "anon", "pages": 9}]},
     ]
+    (tmp_path / "m.cfg").write_text("a, 8192\n\nphase\n1\na, 1, 64, 1, ro\n")
+    tables.append({"kind": "masim", "path": "m.cfg"})
     tables.append({"kind": "phases", "parts": tables[:3]})
     tables.append({"kind": "mix", "parts": [uniform, uniform], "weights": [1, 2]})
     built = [w.from_dict(table, "k", tmp_path) for table in tables]

@@ -5,8 +5,8 @@ from lab import MS, SECOND, Lab, file, load, machine, op, sleep, store
 
 import pymem
 from memcore.engine import EVENT_KINDS
+from pymem.devices import Disk
 from pymem.records import Op
-from pymem.topology import Disk
 
 pytestmark = pytest.mark.engine
 

@@ -29,7 +29,7 @@ def main() -> None:
 def _app() -> Any:  # typer is imported only when the command runs
     import typer
 
-    from pymem.cli import compressibility, explain, machine, oom, run, trace, tunables, validate
+    from pymem.cli import compare, compressibility, explain, machine, oom, run, sweep, trace, tunables, tune, validate
 
     app = typer.Typer(
         name="pymem", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -46,6 +46,9 @@ def _app() -> Any:  # typer is imported only when the command runs
 
     app.command("run")(run.command)
     app.command("oom")(oom.command)
+    app.command("compare")(compare.command)
+    app.command("sweep")(sweep.command)
+    app.command("tune")(tune.command)
     app.command("tunables")(tunables.command)
     app.command("validate")(validate.command)
     app.command("compressibility")(compressibility.command)

@@ -30,16 +30,11 @@ def command(
     import json
     import sys
 
-    from pymem import scenario as scenarios
+    from pymem.cli.options import load_with
     from pymem.result import check_folder
     from pymem.simulation import simulate
 
-    chosen = scenarios.load(scenario)
-    if sysctl is not None:
-        from pymem.tunables import read_sysctl_conf
-
-        chosen = chosen.with_settings({f"vm.{k.removeprefix('vm.')}": v for k, v in read_sysctl_conf(sysctl).items()})
-    chosen = chosen.with_settings(dict(split_setting(text) for text in settings or []))
+    chosen = load_with(scenario, settings, sysctl)
     if out is not None:
         check_folder(out)
     result = simulate(chosen, progress=not quiet and sys.stderr.isatty(), on_interrupt="partial")

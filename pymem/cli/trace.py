@@ -70,13 +70,26 @@ def record(
     ] = 64,
     task: Annotated[str | None, typer.Option(help="Name of the task; default that of the program.")] = None,
     directory: Annotated[Path, typer.Option(help="Where the program runs.")] = Path(),
+    faults: Annotated[
+        bool, typer.Option("--faults", help="Only page faults, by perf: fast, but a page is seen once.")
+    ] = False,
     compression: Compression = "lzma",
     as_json: AsJson = False,
 ) -> None:
-    """Run a program under valgrind and leave its trace; Ctrl-C leaves none."""
+    """Run a program under valgrind (or perf) and leave its trace; Ctrl-C leaves none."""
+    from pymem.traces.perf_recorder import record_faults
     from pymem.traces.recorder import record as record_program
 
     _writable(out)
+    if not directory.is_dir():
+        raise TraceError(f"{directory}: no such folder")
+    if faults:
+        if task is not None:
+            raise TraceError("--task with --faults; accepted is one of them: each process is a task of its own")
+        with _progress("reading", "page faults") as progress:
+            info = record_faults(command, out, directory=directory, compression=compression, progress=progress)
+        _made(info, as_json)
+        return
     with _progress("recording", "lines of lackey") as progress:
         info = record_program(
             command, out, task=task, window=window, directory=directory, compression=compression,
@@ -196,19 +209,28 @@ def analyze(
     trace: Trace,
     task: Task = None,
     windows: Annotated[int, typer.Option(min=1, max=10_000, help="Parts to take the working set of.")] = 60,
+    html: Annotated[Path | None, typer.Option(help="Write a page with figures; it needs no network.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Footprint, working set, reuse distances, miss ratios of LRU, mix, sequentiality and skew."""
+    """Footprint, working set, heat map, reuse distances, miss ratios of LRU, mix, sequentiality and skew."""
     from pymem.cli import trace_pictures
     from pymem.traces.analysis import analyze as analyze_task
     from pymem.traces.references import chosen_tasks
 
+    if html is not None:
+        _writable(html)
     with _opened(trace) as opened:
         with _progress("analysing", "references") as progress:
             found = [
                 analyze_task(opened, number, windows=windows, progress=progress)
                 for number in chosen_tasks(opened, task)
             ]
+        if html is not None:
+            from pymem.reports.trace_page import page
+            from pymem.validation.table import write_text
+
+            text = page(opened.info, found)
+            _reading(html, lambda: write_text(html, text))
         if as_json:
             typer.echo(json.dumps([one.to_dict() for one in found], indent=1))
             return

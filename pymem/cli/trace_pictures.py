@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 BAR, ROWS = 40, 8
 _EIGHTHS = " ▁▂▃▄▅▆▇█"
+_SHADES = " ░▒▓█"
+HEAT_ROWS = 16
 
 
 def about(info: TraceInfo) -> list[RenderableType]:
@@ -95,6 +97,8 @@ def analysis(one: Analysis) -> list[RenderableType]:
             Text(f"\nworking set: different pages per {one.window:,} accesses, up to {max(one.working_set):,}", "bold"),
             Text("\n".join(columns(one.working_set)), "cyan"),
         ]
+    if one.working_set:
+        parts += [Text("\nheat: accesses by place and time; each shade is ten times the one before", "bold"), heat(one)]
     if one.reuse:
         parts += [Text("\nreuse distance: other pages since the last reference", "bold"), reuse(one)]
     if one.misses:
@@ -103,6 +107,26 @@ def analysis(one: Analysis) -> list[RenderableType]:
             note = "the trace was filtered when it was recorded: distances and misses are right from"
             parts.append(Text(f"{note} {one.exact_from} pages on", "dim"))
     return [*parts, Text()]
+
+
+def heat(one: Analysis) -> Text:
+    """A map of up to 16 bands of pages by windows."""
+    import numpy as np
+    from rich.text import Text
+
+    from pymem.traces.analysis import shades
+
+    counts = np.array(one.heat)
+    step = -(-len(counts) // HEAT_ROWS)
+    counts = np.add.reduceat(counts, np.arange(0, len(counts), step))
+    labels = [f"page {first * step * one.band:,}" for first in range(len(counts))]
+    width = max(map(len, labels))
+    out = Text()
+    for label, row in zip(labels, shades(counts, len(_SHADES) - 1).tolist(), strict=True):
+        out.append(f"{label:>{width}} ", style="dim")
+        out.append("".join(_SHADES[shade] for shade in row) + "\n", style="red")
+    out.rstrip()
+    return out
 
 
 def reuse(one: Analysis) -> Text:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from pymem.codecs import CodecError
 from pymem.codecs import get as get_codec
+from pymem.devices import Disk, SwapDevice
 from pymem.errors import HostError
 from pymem.hosts import parse
-from pymem.topology import FILESYSTEMS, Disk, SwapDevice
+from pymem.topology import FILESYSTEMS
 
 if TYPE_CHECKING:
     from pymem.hosts.source import Files

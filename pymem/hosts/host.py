@@ -311,7 +311,7 @@ def _marks(
 ) -> Machine:
     """The machine with the watermarks and reserves of the host written out where they do not follow by themselves."""
     simulated = {(ids[z["node"]], ZONE_NAMES[z["idx"]]): z for z in _zones(machine, vm, kernel)[0]}
-    nodes = list(machine.nodes)
+    nodes = list(machine.all_nodes)
     for info in live:
         z = simulated.get((info.node, info.name))
         if z is None:

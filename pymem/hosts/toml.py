@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from pymem.units import format_bytes
 
 if TYPE_CHECKING:
+    from pymem.devices import Disk, SwapDevice
     from pymem.hosts.host import Host
-    from pymem.topology import Disk, SwapDevice, Zone
+    from pymem.topology import Zone
 
 _WIDTH = 116
 
@@ -30,16 +31,16 @@ def host_toml(host: Host) -> str:
         "[machine]",
     ]
     if not machine.nodes:
-        lines += [f"memory = {_value(machine.memory)}", f"cpus = {machine.cpus}"]
+        lines += [f"memory = {_value(machine.memory)}", f"cpus = {machine.all_nodes[0].cpus}"]
     lines += [f"filesystem = {_value(machine.filesystem)}", f"disk = {_value(_disk(machine.disk))}"]
     if machine.swap:
         lines += ["swap = [", *(f"    {_value(_swap(device))}," for device in machine.swap), "]"]
     if machine.distances:
-        lines.append(f"distances = {_value([list(row) for row in machine.distances])}")
+        lines.append(f"distances = {_value([list(row) for row in machine.all_distances])}")
     boot = {name: value for name, value in vars(machine.boot).items() if value is not None and name != "ramfs"}
     if boot:
         lines.append(f"boot = {_value(boot)}")
-    for number, node in enumerate(machine.nodes):
+    for number, node in enumerate(machine.all_nodes if machine.nodes else ()):
         managed = sum(zone.managed for zone in node.zones)
         lines += ["", f"[[machine.nodes]]  # {number}: {format_bytes(managed * 4096)}", f"cpus = {node.cpus}"]
         if node.zones:

@@ -29,15 +29,13 @@ def figures(scenario: Scenario) -> dict[str, Any]:
     """
     engine, _ = build(scenario)
     machine = scenario.machine
-    n = len(machine.all_nodes)
-    distances = machine.distances or [[10 if i == j else 20 for j in range(n)] for i in range(n)]
     vm = tunables.resolve(scenario.vm, scenario.kernel)
     return {
         "kernel": scenario.kernel,
         "min_free_kbytes": engine.min_free_kbytes,
         "nodes": [
             {"managed": facts["managed"], "cpus": node.cpus, "distances": list(row)}
-            for facts, node, row in zip(engine.nodes(), machine.all_nodes, distances, strict=True)
+            for facts, node, row in zip(engine.nodes(), machine.all_nodes, machine.all_distances, strict=True)
         ],
         "zones": [
             {

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pymem.reports import numa
 from pymem.units import format_pages, format_time
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ def render(result: Result) -> list[RenderableType]:
     parts: list[RenderableType] = [title, Text()]
     parts += [Text("• ").append(line) for line in story(result)]
     parts += [Text(), tasks_table(result), Text(), memory_lines(result)]
+    if len(result.nodes) > 1:
+        parts += [Text(), numa.accesses_table(result), Text(), numa.nodes_table(result)]
     return parts
 
 
@@ -84,6 +87,7 @@ def story(result: Result) -> list[str]:
     lines.append(
         f"Faults: {v.get('pgfault', 0):,} in all, {v.get('pgmajfault', 0):,} of them major (had to wait for a device)."
     )
+    lines += numa.story(result)
     memory = result.psi["memory_some"]["total"]
     if result.time_ns:
         lines.append(

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pymem.devices import Disk, SwapDevice
 from pymem.errors import ScenarioError, SimulationError
 from pymem.records import Op, pack
 from pymem.regions import Anon, File, Region
 from pymem.scenario import Scenario, Task
 from pymem.simulation import build
-from pymem.topology import Boot, Disk, Machine, Node, SwapDevice, Zone
+from pymem.topology import Boot, Machine, Node, Zone
 from pymem.units import parse_time
 
 from .changes import LISTS, Snapshot, told

@@ -55,6 +55,7 @@ class Area:
     writable: bool = True
     offset: int = 0  # page of the file that the first page shows
     first_object_page: int = 0
+    executable: bool = False
 
 
 @dataclass
@@ -64,6 +65,7 @@ class _FileObject:
     bias: int | None  # virtual page number minus file page; None: read() and write() only
     base: int
     writable: bool = False
+    executable: bool = False
     low: int = 1 << 62
     high: int = 0
 
@@ -132,7 +134,7 @@ class AddressSpace:
         return self._insert(_Mapping(start, start + pages, 0))
 
     def map_file(
-        self, start: int, pages: int, name: str, offset: int, *, shared: bool, writable: bool
+        self, start: int, pages: int, name: str, offset: int, *, shared: bool, writable: bool, executable: bool = False
     ) -> list[tuple[int, int]]:
         """Map pages of a file from page `offset`; the object pages among it that had been unmapped before."""
         if offset + pages > FILE_PAGES:
@@ -140,6 +142,7 @@ class AddressSpace:
         obj = self.file_object(name, shared=shared, bias=start - offset)
         obj.widen(offset, offset + pages)
         obj.writable |= writable
+        obj.executable |= executable
         return self._insert(_Mapping(start, start + pages, obj.base + offset - start, obj))
 
     def _insert(self, new: _Mapping) -> list[tuple[int, int]]:
@@ -184,12 +187,12 @@ class AddressSpace:
             self.gone = _merged([*self.gone, *spans])
         return spans
 
-    def protect(self, start: int, pages: int, *, writable: bool) -> None:
-        """Note that a file mapping becomes writable."""
-        if writable:
-            for m in self.mappings:
-                if m.file is not None and m.start < start + pages and m.end > start:
-                    m.file.writable = True
+    def protect(self, start: int, pages: int, *, writable: bool, executable: bool) -> None:
+        """Note that a file mapping becomes writable or executable."""
+        for m in self.mappings:
+            if m.file is not None and m.start < start + pages and m.end > start:
+                m.file.writable |= writable
+                m.file.executable |= executable
 
     def read_maps(self, text: bytes) -> None:
         """Take over the mappings that ``/proc/PID/maps`` shows, without those of valgrind itself."""
@@ -204,8 +207,10 @@ class AddressSpace:
             if path.startswith("/") and match[5] != b"0":
                 offset = int(match[4], 16) >> PAGE_SHIFT
                 path = path.removesuffix(" (deleted)")
-                shared, writable = perms[3:4] == b"s", b"w" in perms
-                self.map_file(low, high - low, path, offset, shared=shared, writable=writable)
+                self.map_file(
+                    low, high - low, path, offset,
+                    shared=perms[3:4] == b"s", writable=b"w" in perms, executable=b"x" in perms,
+                )  # fmt: skip
             elif not path.startswith("[v"):
                 self.map_anon(low, high - low, path.strip("[]") if path.startswith("[") else "anon")
 
@@ -253,14 +258,18 @@ class AddressSpace:
         ]
         for low, high in texts:
             name = f"code@{low << PAGE_SHIFT:x}"
-            found.append(Area("file", name, low << PAGE_SHIFT, high - low, 0, writable=False, first_object_page=low))
+            found.append(Area(
+                "file", name, low << PAGE_SHIFT, high - low, 0, writable=False, first_object_page=low, executable=True
+            ))  # fmt: skip
         found.sort(key=lambda area: area.first_object_page)
         for obj in self.files.values():
             if not _any_between(touched, obj.base, obj.base + FILE_PAGES):
                 continue
             start = None if obj.bias is None else (obj.bias + obj.low) << PAGE_SHIFT
             pages, first = obj.high - obj.low, obj.base + obj.low
-            found.append(Area("file", obj.name, start, pages, 0, obj.shared, obj.writable, obj.low, first))
+            found.append(Area(
+                "file", obj.name, start, pages, 0, obj.shared, obj.writable, obj.low, first, obj.executable
+            ))  # fmt: skip
         areas, base = [], 0
         for area in found:
             areas.append(Area(**{**area.__dict__, "base": base}))

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 WINDOWS = 60
 SIZES = 60  # points of the miss-ratio curve, at most
+BANDS = 64  # rows of the heat map, at most
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,11 @@ class Analysis:
     reuse : list of Bucket
         All others, by distance in powers of two.
     misses : list of MissRatio
+    band : int
+        Pages per row of `heat`.
+    heat : list of list of int
+        Accesses by place and time: a row for each `band` pages of the flat space, from its first page on, with a number
+        for each window.
     sequential : float
         Share of the references to another page than before that go to the next page.
     exact_from : int
@@ -101,6 +107,8 @@ class Analysis:
     cold: int
     reuse: list[Bucket]
     misses: list[MissRatio]
+    band: int
+    heat: list[list[int]]
     sequential: float
     exact_from: int
     zipf: Zipf | None
@@ -131,7 +139,8 @@ def analyze(
         A damaged trace, or one of more than 2**32 - 1 pages.
     """
     task = trace.info.tasks[number]
-    survey = _Survey(task, max(-(-task.accesses // windows), 1), max(_filter(trace.info.provenance), 1))
+    window = max(-(-task.accesses // windows), 1)
+    survey = _Survey(task, window, -(-task.accesses // window), max(_filter(trace.info.provenance), 1))
     for found in references(trace, number):
         survey.take(found)
         if progress is not None:
@@ -150,13 +159,15 @@ def _filter(about: Any) -> int:
 class _Survey:
     """Everything that is counted on the way."""
 
-    def __init__(self, task: TaskInfo, window: int, exact_from: int) -> None:
+    def __init__(self, task: TaskInfo, window: int, windows: int, exact_from: int) -> None:
         self.task, self.window, self.exact_from = task, window, exact_from
         self.distances = ReuseDistances(task.pages)
         self.counts = np.zeros(task.pages, np.int64)
         self.written = np.zeros(task.pages, np.bool_)
         self.stamp = np.zeros(task.pages, np.uint32)  # last window that touched a page, from 1
         self.working_set: list[int] = []
+        self.band = max(-(-task.pages // BANDS), 1)
+        self.heat = np.zeros((-(-task.pages // self.band), windows), np.int64)
         self.kinds = np.zeros(4, np.int64)
         self.references = self.accesses = self.moves = self.steps = 0
         self.last: int | None = None
@@ -176,6 +187,8 @@ class _Survey:
         # A reference is in the window of its first access.
         before = self.accesses + np.cumsum(found.repeats) - found.repeats
         window = before // self.window
+        cell = page // self.band * self.heat.shape[1] + window
+        self.heat += np.bincount(cell, found.repeats, self.heat.size).astype(np.int64).reshape(self.heat.shape)
         for place in np.unique(window).tolist():
             fresh = np.unique(page[window == place])
             fresh = fresh[self.stamp[fresh] != place + 1]
@@ -198,9 +211,22 @@ class _Survey:
         return Analysis(
             task.name, task.records, self.references, self.accesses, loads, stores, reads, writes, footprint,
             self.window, self.working_set, int(self.distances.cold), buckets(histogram),
-            curve(histogram, int(self.distances.cold), self.accesses), self.steps / self.moves if self.moves else 0.0,
-            self.exact_from, zipf(self.counts[touched]),
+            curve(histogram, int(self.distances.cold), self.accesses), self.band, self.heat.tolist(),
+            self.steps / self.moves if self.moves else 0.0, self.exact_from, zipf(self.counts[touched]),
         )  # fmt: skip
+
+
+def shades(counts: NDArray[np.int64], number: int) -> NDArray[np.int64]:
+    """Shades of a heat map, 0 for nothing and 1 to `number` by the logarithm.
+
+    The darkest are counts near the largest; four decades below and less are the lightest.
+    """
+    most = int(counts.max(initial=0))
+    if not most:
+        return np.zeros(counts.shape, np.int64)
+    decades = np.log10(np.maximum(counts, 1) / most)
+    found = np.ceil(number * (1 + decades / 4)).astype(np.int64)
+    return np.where(counts > 0, np.clip(found, 1, number), 0)
 
 
 def buckets(histogram: NDArray[np.uint64]) -> list[Bucket]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import container
+from ._records import narrowed, survey, top
 from .container import NONE, Column, damaged
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ _OP_SHIFT, _OP_MASK = np.uint64(PAGE_BITS), np.uint64((1 << OP_BITS) - 1)
 _COUNT_SHIFT = np.uint64(PAGE_BITS + OP_BITS)
 _STORE_BIT = np.uint64(1 << PAGE_BITS)
 
-OP_SLEEP, OP_EXIT = 17, 18
+OP_EXIT = 18
 
 Records = "NDArray[np.uint32] | NDArray[np.uint64]"
 
@@ -44,31 +45,31 @@ def widen(records: NDArray[Any]) -> NDArray[np.uint64]:
 
 def narrow(records: NDArray[np.uint64]) -> NDArray[np.uint32] | None:
     """General records in the fast form: loads and stores without repeats of pages below 2**31; None if other."""
-    if len(records) and int(np.bitwise_or.reduce(records)) & ~(int(_STORE_BIT) | 0x7FFFFFFF):
+    if survey(records, 1 << PAGE_BITS + 1)[2] & ~(int(_STORE_BIT) | 0x7FFFFFFF):
         return None
-    fast: NDArray[np.uint32] = (records & np.uint64(0x7FFFFFFF)).astype(np.uint32)
-    return fast | ((records >> _OP_SHIFT).astype(np.uint32) << np.uint32(31))
+    return narrowed(records)
 
 
 def accesses_in(records: NDArray[np.uint64]) -> int:
     """Loads, stores and pages of ``read()`` and ``write()`` that general records stand for."""
-    moving = records[(records >> _OP_SHIFT & _OP_MASK) <= 3]
-    return int((moving >> _COUNT_SHIFT).sum(dtype=np.uint64)) + len(moving)
+    return survey(records, 1 << PAGE_BITS + 1)[1]
 
 
-def first_outside(records: NDArray[np.uint64], pages: int) -> tuple[int, str] | None:
-    """Index of the first general record that is none or leaves a space of `pages` pages, and what is wrong."""
-    page = records & _PAGE_MASK
-    op = records >> _OP_SHIFT & _OP_MASK
-    ranged = op >= 2
-    last = page + np.where(ranged, records >> _COUNT_SHIFT, np.uint64(0))
-    bad = ((last >= np.uint64(pages)) & (op < OP_SLEEP)) | (op > OP_EXIT)
-    if not bad.any():
+def first_outside(records: NDArray[Any], pages: int) -> tuple[int, str] | None:
+    """Index of the first record that is none or leaves a space of `pages` pages, and what is wrong."""
+    if records.dtype == np.uint32:
+        if not len(records) or top(records) < pages:
+            return None
+        records = widen(records)
+    i, _, _ = survey(records, pages)
+    if i < 0:
         return None
-    i = int(np.argmax(bad))
-    if int(op[i]) > OP_EXIT:
-        return i, f"operation {int(op[i])}; accepted are 0 to {OP_EXIT}"
-    return i, f"page {int(last[i])} of operation {int(op[i])}; the task has {pages} pages"
+    record = int(records[i])
+    op = record >> PAGE_BITS & (1 << OP_BITS) - 1
+    if op > OP_EXIT:
+        return i, f"operation {op}; accepted are 0 to {OP_EXIT}"
+    last = (record & int(_PAGE_MASK)) + (record >> PAGE_BITS + OP_BITS if op >= 2 else 0)
+    return i, f"page {last} of operation {op}; the task has {pages} pages"
 
 
 def encode(
@@ -95,7 +96,8 @@ def encode(
     ]
     if times is not None:
         steps = np.diff(times, prepend=np.uint64(0))
-        planes = [(TIME + i, (steps >> np.uint64(8 * i)).astype(np.uint8)) for i in range(8)]
+        used = range(int(np.bitwise_or.reduce(steps)).bit_length() + 7 >> 3)
+        planes = [(TIME + i, (steps >> np.uint64(8 * i)).astype(np.uint8)) for i in used]
         parts += [
             container.pack_column(ident, plane.tobytes(), packed_times, level)
             for ident, plane in planes

@@ -151,7 +151,9 @@ class LackeyConverter:
         if not self.parser.records:
             raise TraceError(f"{self.name}: no memory access in {self.parser.lines} lines")
         areas = self._areas()
-        regions = [RegionInfo(a.kind, a.name, a.start, a.pages, a.shared, a.writable, a.offset) for a in areas]
+        regions = [
+            RegionInfo(a.kind, a.name, a.start, a.pages, a.shared, a.writable, a.offset, a.executable) for a in areas
+        ]
         about = {
             "source": "valgrind lackey",
             "valgrind": self.valgrind,

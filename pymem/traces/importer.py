@@ -1,7 +1,8 @@
 """Foreign traces to native ones, in bounded memory and two steps.
 
-A reader gives batches of accesses in bytes.  They become pages and are spooled to a temporary file, because
-the regions, and so the numbers of the pages, are known only at the end (see `layout`); then the records are written.
+A reader gives batches of accesses in bytes.  They become rows (see `_places`) that are spooled to a temporary file,
+because the regions, and so the numbers of the pages, are known only at the end (see `layout`); then the records are
+written.
 """
 
 from __future__ import annotations
@@ -15,27 +16,26 @@ import numpy as np
 from pymem.errors import TraceError
 from pymem.records import MAX_COUNT, Op
 
-from . import store
-from .layout import Areas, Extents, Objects
+from . import layout, store
+from ._places import ADDRESS, BLOCK, KEY, Places
+from ._records import from_rows
 from .readers import Batch, Reader, Source, reader_for
 from .readers.base import about_source
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
-    from .model import TraceInfo
+    from .model import RegionInfo, TraceInfo
 
-PAGE_SHIFT = 12
-SPOOL_ROWS = 1 << 17
-#: What is kept of an access until the pages are numbered; `count` repeats a load or store, else it counts pages.
-ROW = np.dtype([("page", "<i8"), ("count", "<i8"), ("time", "<i8"), ("stream", "<u4"), ("write", "u1")])
+KINDS = {"address": ADDRESS, "block": BLOCK, "key": KEY}
+_PLACE, _COUNT_SHIFT = np.uint64((1 << 32) - 1), np.uint64(34)
 
 
 def import_trace(
     path: str | Path, out: str | Path, *, form: str | None = None, skip_bad: bool = False, task: str | None = None,
-    compression: str = "lzma", progress: Callable[[int], None] | None = None,
+    compression: str = "lzma", progress: Callable[[int], None] | None = None, provenance: dict[str, Any] | None = None,
 ) -> tuple[TraceInfo, Source]:  # fmt: skip
     """Make a native trace of a foreign one.
 
@@ -54,6 +54,8 @@ def import_trace(
         becomes a task named after it.
     progress : callable, optional
         Gets the number of accesses read so far, once per block.
+    provenance : dict, optional
+        What else is to be kept of where the trace comes from; not for `lackey`.
 
     Returns
     -------
@@ -74,160 +76,122 @@ def import_trace(
         if made is not None:
             return made, source
         with tempfile.TemporaryFile(prefix="pymem-spool-") as spool:
-            rows = _Spool(reader, spool, name)
+            rows = _Spool(reader, spool)
             for batch in reader.read(source):
-                rows.take(batch, source)
+                rows.take(batch)
                 if progress is not None:
                     progress(rows.accesses)
-            if not rows.layouts:
+            source.leave_out("requests of 0 bytes", rows.places.empty)
+            if not rows.blocks:
                 what = f", and {source.bad} lines or records were bad" if source.bad else ""
                 raise TraceError(f"{source.name}: no access in it as {reader.title}{what}")
             try:
-                return _write(rows, Path(out), name, compression, about_source(source, reader)), source
+                about = {"source": reader.title, "imported": about_source(source, reader), **(provenance or {})}
+                return _write(rows, reader, Path(out), name, compression, about), source
             except TraceError as error:
                 raise TraceError(f"{source.name}: {error}") from None
 
 
 class _Spool:
-    """Accesses as pages, on their way into the temporary file."""
+    """Accesses as rows, on their way into the temporary file: for each batch its rows, then their times if any."""
 
-    def __init__(self, reader: Reader, file: Any, name: str) -> None:
-        self.reader, self.file, self.name = reader, file, name
-        self.layouts: dict[int, Areas | Extents | Objects] = {}
+    def __init__(self, reader: Reader, file: Any) -> None:
+        self.file = file
+        self.places = Places(KINDS[reader.kind])
+        self.blocks: list[int] = []  # rows of each
         self.accesses = 0
         self.times: bool | None = None
         self.first_time = 0
 
-    def take(self, batch: Batch, source: Source) -> None:
-        """Translate a batch to pages and spool it."""
-        if self.reader.kind == "key":
-            # A key without a value is looked up all the same.
-            count = np.maximum(batch.size + (1 << PAGE_SHIFT) - 1 >> PAGE_SHIFT, 1)
-            rows = self._rows(batch, batch.place.view(np.int64), count)
-        else:
-            empty = batch.size <= 0
-            source.leave_out("requests of 0 bytes", int(empty.sum()))
-            end = batch.place + np.maximum(batch.size - 1, 0).astype(np.uint64)
-            first, last = ((place >> np.uint64(PAGE_SHIFT)).astype(np.int64) for place in (batch.place, end))
-            rows = self._rows(batch, first, np.maximum(last - first + 1, 1))[~empty]
-            if self.reader.kind == "address":
-                rows = _runs(_each_page(rows))
+    def take(self, batch: Batch) -> None:
+        """Spool a batch."""
+        rows, times = self.places.take(batch.place, batch.size, batch.write, batch.stream, batch.time)
         if not len(rows):
             return
         if self.times is None:
-            self.times = batch.time is not None
-            self.first_time = int(rows["time"][0])
-        self.first_time = min(self.first_time, int(rows["time"].min()))
+            self.times = times is not None
+            self.first_time = 0 if times is None else int(times[0])
+        rows.tofile(self.file)
+        if times is not None:
+            self.first_time = min(self.first_time, int(times.min()))
+            times.tofile(self.file)
         self.accesses += len(batch.place)
-        for stream in np.unique(rows["stream"]).tolist():
-            mine = rows[rows["stream"] == stream]
-            self._layout(stream).touch(np.ascontiguousarray(mine["page"]), np.ascontiguousarray(mine["count"]))
-        self.file.write(rows.tobytes())
+        self.blocks.append(len(rows))
 
-    @staticmethod
-    def _rows(batch: Batch, page: NDArray[np.int64], count: NDArray[np.int64]) -> NDArray[np.void]:
-        rows = np.zeros(len(page), ROW)
-        rows["page"], rows["count"], rows["write"] = page, count, batch.write
-        if batch.time is not None:
-            rows["time"] = batch.time
-        if batch.stream is not None:
-            rows["stream"] = batch.stream
-        return rows
-
-    def _layout(self, stream: int) -> Areas | Extents | Objects:
-        if stream not in self.layouts:
-            kind = self.reader.kind
-            name = self.reader.streams[stream]
-            name = self.name if name == "main" else name
-            self.layouts[stream] = Areas() if kind == "address" else Extents(name) if kind == "block" else Objects(name)
-        return self.layouts[stream]
+    def read(self) -> Iterator[tuple[NDArray[np.uint64], NDArray[np.int64] | None]]:
+        """Everything that was spooled, block by block; times since the earliest."""
+        self.file.seek(0)
+        for count in self.blocks:
+            rows = np.frombuffer(self.file.read(8 * count), np.uint64)
+            times = np.frombuffer(self.file.read(8 * count), np.int64) if self.times else None
+            yield rows, None if times is None else times - self.first_time
 
 
-def _each_page(rows: NDArray[np.void]) -> NDArray[np.void]:
-    """Accesses that reach into further pages become one for each page."""
-    if not (rows["count"] > 1).any():
-        return rows
-    count = rows["count"]
-    each = np.repeat(rows, count)
-    each["page"] += np.arange(len(each)) - np.repeat(np.cumsum(count) - count, count)
-    each["count"] = 1
-    return each
+class _Flat:
+    """Tasks and regions, and for each place its task and its page."""
+
+    def __init__(self, places: Places, reader: Reader, name: str) -> None:
+        place, stream, most = places.all()
+        self.page = np.empty(len(place), np.int64)
+        self.tasks: list[tuple[str, list[RegionInfo]]] = []
+        self.task: NDArray[np.uint32] | None = None  # None: there is only one
+        pages = 0
+        for number in np.unique(stream).tolist():
+            mine = np.flatnonzero(stream == number)
+            called = name if reader.streams[number] == "main" else reader.streams[number]
+            if reader.kind == "address":
+                regions, self.page[mine] = layout.areas(place[mine].astype(np.int64))
+                self.tasks.append((called, regions))
+                continue
+            if reader.kind == "block":
+                regions, page = layout.extents(called, place[mine].astype(np.int64), most[mine])
+            else:
+                regions, page = layout.objects(called, most[mine])
+            self.page[mine] = page + pages
+            pages += sum(region.pages for region in regions)
+            self.tasks = [(name, [*(self.tasks[0][1] if self.tasks else []), *regions])]
+        if len(self.tasks) > 1:
+            self.task = np.searchsorted(np.unique(stream), stream).astype(np.uint32)
 
 
-def _runs(rows: NDArray[np.void]) -> NDArray[np.void]:
-    """Consecutive equal accesses to one page become one with a count, and the time of the first."""
-    if not len(rows):
-        return rows
-    new = np.ones(len(rows), np.bool_)
-    for field in ("page", "write", "stream"):
-        if field == "page":
-            new[1:] = rows[field][1:] != rows[field][:-1]
-        else:
-            new[1:] |= rows[field][1:] != rows[field][:-1]
-    starts = np.flatnonzero(new)
-    runs = rows[starts]
-    runs["count"] = np.diff(starts, append=len(rows))
-    return runs
-
-
-def _write(spool: _Spool, out: Path, name: str, compression: str, about: dict[str, Any]) -> TraceInfo:
+def _write(spool: _Spool, reader: Reader, out: Path, name: str, compression: str, about: dict[str, Any]) -> TraceInfo:
     """Number the pages and write the trace."""
-    kind, streams = spool.reader.kind, spool.reader.streams
-    provenance = {"source": spool.reader.title, "imported": about}
-    with store.Writer(out, compression=compression, provenance=provenance, times=bool(spool.times)) as writer:
-        task: dict[int, int] = {}
-        base: dict[int, int] = {}
-        regions = {stream: layout.regions() for stream, layout in sorted(spool.layouts.items())}
-        if kind == "address":
-            for stream, areas in regions.items():
-                task[stream] = writer.add_task(name if streams[stream] == "main" else streams[stream], areas)
-                base[stream] = 0
-        else:
-            number = writer.add_task(name, [region for files in regions.values() for region in files])
-            pages = 0
-            for stream, files in regions.items():
-                task[stream], base[stream] = number, pages
-                pages += sum(file.pages for file in files)
-        # Memory that is only loaded is the zero page and takes no room, whatever the program did.
-        fresh = {
-            stream: np.ones(sum(region.pages for region in areas), np.bool_)
-            for stream, areas in regions.items()
-            if not spool.reader.sees_stores
-        }
-        spool.file.seek(0)
-        while data := spool.file.read(SPOOL_ROWS * ROW.itemsize):
-            rows = np.frombuffer(data, ROW).copy()
-            dense = np.empty(len(rows), np.int64)
-            for stream in np.unique(rows["stream"]).tolist():
-                mine = rows["stream"] == stream
-                page = np.ascontiguousarray(rows["page"][mine])
-                dense[mine] = spool.layouts[stream].dense(page) + base[stream]
-                if stream in fresh:
-                    met, first = np.unique(dense[mine], return_index=True)
-                    first = first[fresh[stream][met]]
-                    fresh[stream][met] = False
-                    rows["write"][np.flatnonzero(mine)[first]] = 1
-            for number in sorted(set(task.values())):
-                mine = np.isin(rows["stream"], [s for s, n in task.items() if n == number])
-                records, times = _records(rows[mine], dense[mine], kind == "address")
-                if len(records):
-                    moments = (times - spool.first_time).astype(np.uint64)
-                    writer.append(records, number, moments if spool.times else None)
+    flat = _Flat(spool.places, reader, name)
+    memory = reader.kind == "address"
+    op = int(Op.LOAD if memory else Op.READ)
+    with store.Writer(out, compression=compression, provenance=about, times=bool(spool.times)) as writer:
+        for called, regions in flat.tasks:
+            writer.add_task(called, regions)
+        for rows, times in spool.read():
+            # Memory that is only loaded is the zero page and takes no room, whatever the program did.
+            records, most = from_rows(rows, flat.page, op, memory and not reader.sees_stores)
+            task = None if flat.task is None else flat.task[rows & _PLACE]
+            if most >= MAX_COUNT:
+                records, part = _split(rows, flat.page, op)
+                times = None if times is None else times[part]
+                task = None if task is None else task[part]
+            if task is None:
+                writer.append(records, 0, times)
+                continue
+            for number in np.unique(task).tolist():
+                mine = task == number
+                writer.append(records[mine], number, None if times is None else times[mine])
     return writer.info()
 
 
-def _records(
-    rows: NDArray[np.void], dense: NDArray[np.int64], memory: bool
+def _split(
+    rows: NDArray[np.uint64], page: NDArray[np.int64], op: int
 ) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
-    """Records and their times; what is too much for one record becomes several."""
-    op = rows["write"].astype(np.uint64) + np.uint64(Op.LOAD if memory else Op.READ)
-    count, time = rows["count"].astype(np.int64), rows["time"].astype(np.int64)
-    if (count > MAX_COUNT).any():
-        parts = -(-count // MAX_COUNT)
-        part = np.arange(int(parts.sum())) - np.repeat(np.cumsum(parts) - parts, parts)
-        done = part * MAX_COUNT
-        count = np.minimum(np.repeat(count, parts) - done, MAX_COUNT)
-        dense = np.repeat(dense, parts) + (0 if memory else done)
-        op, time = np.repeat(op, parts), np.repeat(time, parts)
-    records = dense.astype(np.uint64) | op << np.uint64(40) | (count - 1).astype(np.uint64) << np.uint64(46)
-    return records, time
+    """Records of rows of which some are too much for one record and become several; and the row of each.
+
+    Only requests and objects are that long: runs of loads and stores end at what a record holds.
+    """
+    count = (rows >> _COUNT_SHIFT).astype(np.int64) + 1
+    parts = -(-count // MAX_COUNT)
+    row = np.repeat(np.arange(len(rows)), parts)
+    done = (np.arange(len(row)) - np.repeat(np.cumsum(parts) - parts, parts)) * MAX_COUNT
+    left = np.minimum(count[row] - done, MAX_COUNT)
+    shifted = page[(rows & _PLACE)[row]] + done
+    write = rows[row] >> np.uint64(32) & np.uint64(1)
+    made = shifted.astype(np.uint64) | write + np.uint64(op) << np.uint64(40)
+    return made | (left - 1).astype(np.uint64) << np.uint64(46), row

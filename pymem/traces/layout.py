@@ -1,13 +1,13 @@
 """From places to pages: where the pages of a foreign trace lie in the flat space of a task.
 
-Which places a trace touches is known only when all of it is read, so a layout is first told everything and then
-numbers pages.  What it holds meanwhile grows with the places that are touched, not with the length of the trace.
+Which places a trace touches is known only when all of it is read (see `_places`).  Each layout is then told the places
+and gives the regions and, for each place, its page in the flat space.
 
-* `Areas`: virtual pages.  Touched pages closer than 16 pages are one anonymous area, as memory of unknown origin is
+* `areas`: virtual pages.  Touched pages closer than 16 pages are one anonymous area, as memory of unknown origin is
   treated when a program is recorded.
-* `Extents`: pages of a device, which become pages of one file.  Their order stays; a hole longer than the largest
+* `extents`: pages of a device, which become pages of one file.  Their order stays; a hole longer than the largest
   readahead window becomes as long as that, so what was not sequential is not made so.
-* `Objects`: keys.  Objects lie in the order in which they first come, each as long as it ever gets.
+* `objects`: keys.  Objects lie in the order in which they first come, each as long as it ever gets.
 """
 
 from __future__ import annotations
@@ -63,118 +63,46 @@ def _joined(low: Pages, high: Pages, gap: int) -> tuple[Pages, Pages]:
     return low[first], high[np.concatenate([first[1:], [True]])[: len(low)]]
 
 
-class Areas:
-    """Layout of one process."""
+def areas(page: Pages) -> tuple[list[RegionInfo], Pages]:
+    """Anonymous regions for the touched pages of one process, no more than vm.max_map_count.
 
-    def __init__(self) -> None:
-        self._spans = Spans(GAP)
-        self._base = np.empty(0, np.int64)
-
-    def touch(self, page: Pages, count: Pages) -> None:
-        """Note accesses; `count` is a number of repeats here."""
-        self._spans.touch(page, 1)
-
-    def regions(self) -> list[RegionInfo]:
-        """Anonymous regions, no more than vm.max_map_count.
-
-        Areas beyond that share a region with their neighbours, which then has no address.
-        """
-        spans = self._spans
-        spans.settle()
-        holes, gap = spans.low[1:] - spans.high[:-1], GAP
-        while np.count_nonzero(holes > gap) >= MAX_MAP_COUNT:
-            gap *= 2
-        first = np.concatenate([[0], np.flatnonzero(holes > gap) + 1])
-        step = spans.high - spans.low
-        step[:-1] += np.where(holes > gap, 0, GAP)
-        self._base = np.cumsum(step) - step
-        alone = np.diff(first, append=len(step)) == 1
-        pages = np.add.reduceat(step, first)
-        return [
-            RegionInfo("anon", f"anon@{low << 12:x}", low << 12 if known else None, count)
-            for low, known, count in zip(spans.low[first].tolist(), alone.tolist(), pages.tolist(), strict=True)
-        ]
-
-    def dense(self, page: Pages) -> Pages:
-        """Pages of the flat space."""
-        which = self._spans.which(page)
-        return np.asarray(page - self._spans.low[which] + self._base[which])
+    Areas beyond that share a region with their neighbours, which then has no address.
+    """
+    spans = Spans(GAP)
+    spans.touch(page, 1)
+    spans.settle()
+    holes, gap = spans.low[1:] - spans.high[:-1], GAP
+    while np.count_nonzero(holes > gap) >= MAX_MAP_COUNT:
+        gap *= 2
+    first = np.concatenate([[0], np.flatnonzero(holes > gap) + 1])
+    step = spans.high - spans.low
+    step[:-1] += np.where(holes > gap, 0, GAP)
+    base = np.cumsum(step) - step
+    alone = np.diff(first, append=len(step)) == 1
+    pages = np.add.reduceat(step, first)
+    regions = [
+        RegionInfo("anon", f"anon@{low << 12:x}", low << 12 if known else None, count)
+        for low, known, count in zip(spans.low[first].tolist(), alone.tolist(), pages.tolist(), strict=True)
+    ]
+    return regions, _inside(spans, base, page)
 
 
-class Extents:
-    """Layout of one device."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self._spans = Spans(READAHEAD)
-        self._base = np.empty(0, np.int64)
-
-    def touch(self, page: Pages, count: Pages) -> None:
-        """Note requests of `count` pages."""
-        self._spans.touch(page, count)
-
-    def regions(self) -> list[RegionInfo]:
-        """One file."""
-        spans = self._spans
-        spans.settle()
-        step = spans.high - spans.low + READAHEAD
-        self._base = np.cumsum(step) - step
-        return [RegionInfo("file", self.name, None, int(step.sum()) - READAHEAD, shared=True)]
-
-    def dense(self, page: Pages) -> Pages:
-        """Pages of the flat space."""
-        which = self._spans.which(page)
-        return np.asarray(page - self._spans.low[which] + self._base[which])
+def extents(name: str, page: Pages, count: Pages) -> tuple[list[RegionInfo], Pages]:
+    """One file for a device of which `count` pages from `page` were asked for."""
+    spans = Spans(READAHEAD)
+    spans.touch(page, count)
+    spans.settle()
+    step = spans.high - spans.low + READAHEAD
+    base = np.cumsum(step) - step
+    return [RegionInfo("file", name, None, int(step.sum()) - READAHEAD, shared=True)], _inside(spans, base, page)
 
 
-class Objects:
-    """Layout of keys."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self._keys = np.empty(0, np.uint64)  # sorted; for each its rank in order of appearance and its pages
-        self._rank = np.empty(0, np.int64)
-        self._pages = np.empty(0, np.int64)
-        self._new: list[tuple[NDArray[np.uint64], Pages, Pages]] = []
-        self._seen = self._held = 0
-        self._base = np.empty(0, np.int64)
-
-    def touch(self, page: Pages, count: Pages) -> None:
-        """Note requests to keys (64 bits, in `page`) whose objects have `count` pages."""
-        key = page.view(np.uint64)
-        self._new.append(_first_and_most(key, self._seen + np.arange(len(key)), count))
-        self._seen += len(key)
-        self._held += len(self._new[-1][0])
-        if self._held > max(1 << 16, len(self._keys)):
-            self._settle()
-
-    def _settle(self) -> None:
-        parts = [(self._keys, self._rank, self._pages), *self._new]
-        key, rank, pages = (np.concatenate([part[i] for part in parts]) for i in range(3))
-        self._keys, self._rank, self._pages = _first_and_most(key, rank, pages)
-        self._new, self._held = [], 0
-
-    def regions(self) -> list[RegionInfo]:
-        """One file with all objects."""
-        self._settle()
-        order = np.argsort(self._rank)
-        length = self._pages[order]
-        self._base = np.empty(len(order), np.int64)
-        self._base[order] = np.cumsum(length) - length
-        return [RegionInfo("file", self.name, None, int(length.sum()), shared=True)]
-
-    def dense(self, page: Pages) -> Pages:
-        """First page of each key's object."""
-        return np.asarray(self._base[np.searchsorted(self._keys, page.view(np.uint64))])
+def objects(name: str, count: Pages) -> tuple[list[RegionInfo], Pages]:
+    """One file with all objects, of `count` pages each."""
+    end = np.cumsum(count)
+    return [RegionInfo("file", name, None, int(end[-1]), shared=True)], end - count
 
 
-def _first_and_most(
-    key: NDArray[np.uint64], rank: Pages, pages: Pages
-) -> tuple[NDArray[np.uint64], Pages, Pages]:
-    """Each key once, with its lowest rank and its most pages."""
-    keys, where = np.unique(key, return_inverse=True)
-    first = np.full(len(keys), np.iinfo(np.int64).max)
-    most = np.zeros(len(keys), np.int64)
-    np.minimum.at(first, where, rank)
-    np.maximum.at(most, where, pages)
-    return keys, first, most
+def _inside(spans: Spans, base: Pages, page: Pages) -> Pages:
+    which = spans.which(page)
+    return np.asarray(page - spans.low[which] + base[which])

@@ -36,6 +36,8 @@ class RegionInfo:
         Of the mapping; anonymous regions have the defaults.
     offset : int
         Page of the file that the first page of the region shows.
+    executable : bool
+        Whether a mapping of the file was executable; false in traces made before this was kept.
     """
 
     kind: str
@@ -45,6 +47,7 @@ class RegionInfo:
     shared: bool = False
     writable: bool = True
     offset: int = 0
+    executable: bool = False
 
     def __post_init__(self) -> None:
         def check(ok: bool, key: str, accepted: str) -> None:
@@ -61,6 +64,7 @@ class RegionInfo:
         check(aligned, "start", f"an address that is a multiple of {PAGE_SIZE}, or None")
         check(isinstance(self.shared, bool), "shared", "true or false")
         check(isinstance(self.writable, bool), "writable", "true or false")
+        check(isinstance(self.executable, bool), "executable", "true or false")
         check(_is_int(self.offset) and 0 <= self.offset < MAX_PAGES, "offset", "a number of pages from 0")
 
     def to_json(self) -> dict[str, Any]:
@@ -71,7 +75,7 @@ class RegionInfo:
     def from_json(cls, value: Any) -> RegionInfo:
         """The region of a JSON object; unknown or missing keys raise TraceError."""
         keys = set(cls.__dataclass_fields__)
-        if not isinstance(value, dict) or set(value) != keys:
+        if not isinstance(value, dict) or set(value) | {"executable"} != keys:
             raise TraceError(f"a region is {value!r:.200}; accepted is an object with the keys {sorted(keys)}")
         return cls(**value)
 
@@ -83,7 +87,7 @@ class RegionInfo:
         if type(region).__name__ == "File":
             return cls(
                 "file", region.name, None, int(region.pages), bool(region.shared), bool(region.writable),
-                int(region.offset),
+                int(region.offset), bool(region.executable),
             )  # fmt: skip
         if type(region).__name__ == "Anon":
             return cls("anon", region.name or "anon", None, int(region.pages))
@@ -96,8 +100,9 @@ class RegionInfo:
         if self.kind == "anon":
             return Anon(pages=self.pages, name=self.name)
         return File(
-            pages=self.pages, name=self.name, shared=self.shared, writable=self.writable, offset=self.offset
-        )
+            pages=self.pages, name=self.name, shared=self.shared, writable=self.writable, offset=self.offset,
+            executable=self.executable,
+        )  # fmt: skip
 
 
 @dataclass

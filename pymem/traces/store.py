@@ -149,7 +149,8 @@ class Writer:
             self._places.append(_Place(self._file.tell(), task, len(part)))
             self._file.write(container.pack_chunk(number, task, len(part), payload))
             self._file.write(payload)
-            self._digest.update(task.to_bytes(4, "little") + part.astype("<u8").tobytes())
+            self._digest.update(task.to_bytes(4, "little"))
+            self._digest.update(part.astype("<u8", copy=False).data)
             self.tasks[task].records += len(part)
             self.tasks[task].accesses += columns.accesses_in(part)
             place += len(part)
@@ -275,7 +276,7 @@ class TraceFile:
         for number, place in enumerate(self._places):
             if place.task == task:
                 records = self._decoder(number).stored_records()
-                bad = columns.first_outside(columns.widen(records), pages)
+                bad = columns.first_outside(records, pages)
                 if bad is not None:
                     raise container.damaged(self.path, f"chunk {number}, record {bad[0]}: {bad[1]}")
                 yield records

@@ -30,7 +30,7 @@ OP_READ, OP_WRITE = 2, 3
 OP_MLOCK, OP_MUNLOCK, OP_MUNMAP, OP_MMAP, OP_FSYNC = 12, 13, 14, 15, 16
 #: Linux's MADV_* numbers and the operations for them.
 MADVICE = {4: 4, 8: 5, 20: 6, 21: 7, 3: 8, 2: 9, 1: 10, 0: 11}
-PROT_WRITE, MAP_SHARED, MAP_ANONYMOUS = 2, 1, 0x20
+PROT_WRITE, PROT_EXEC, MAP_SHARED, MAP_ANONYMOUS = 2, 4, 1, 0x20
 O_WRONLY, O_RDWR, O_APPEND, O_TRUNC = 1, 2, 0o2000, 0o1000
 AT_FDCWD = (-100, 0xFFFFFF9C)
 MAX_COUNT = 1 << 18
@@ -297,6 +297,7 @@ class SyscallTracker:
             again = self.space.map_file(
                 first, pages, file.name, offset >> PAGE_SHIFT,
                 shared=bool(flags & MAP_SHARED), writable=bool(protection & PROT_WRITE),
+                executable=bool(protection & PROT_EXEC),
             )  # fmt: skip
         else:
             again = self.space.map_anon(first, pages)
@@ -338,15 +339,18 @@ class SyscallTracker:
             file = source[0].file
             offset = (args[0] >> PAGE_SHIFT) + source[0].delta - file.base + shift
             again = self.space.map_file(
-                new, new_pages, file.name, offset, shared=file.shared, writable=file.writable
-            )
+                new, new_pages, file.name, offset,
+                shared=file.shared, writable=file.writable, executable=file.executable,
+            )  # fmt: skip
         else:
             again = self.space.map_anon(new, new_pages)
         self._emit(OP_MMAP, again)
 
     def _mprotect(self, args: list[int], _result: int) -> None:
         first, pages = _span(args[0], args[1])
-        self.space.protect(first, pages, writable=bool(args[2] & PROT_WRITE))
+        self.space.protect(
+            first, pages, writable=bool(args[2] & PROT_WRITE), executable=bool(args[2] & PROT_EXEC)
+        )
 
     def _madvise(self, args: list[int], _result: int) -> None:
         if args[2] in MADVICE:

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from pymem.codecs import get as get_codec
+from pymem.devices import Disk, SwapDevice
 from pymem.errors import ValidationError
 from pymem.records import WRITE, Op, pack
 from pymem.regions import Anon, File, Region
 from pymem.scenario import Scenario, Task
-from pymem.topology import Boot, Disk, Machine, Node, SwapDevice, Zone
+from pymem.topology import Boot, Machine, Node, Zone
 from pymem.tunables import COSTS, TUNABLES
 from pymem.validation.generator import Spec, generate, parse_spec
 from pymem.workloads.base import Workload

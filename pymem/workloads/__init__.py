@@ -12,12 +12,13 @@ from pymem.workloads.files import DirtyWriter, FileStream
 from pymem.workloads.hotcold import HotCold
 from pymem.workloads.leak import Leak
 from pymem.workloads.linear import Sequential, Strided
+from pymem.workloads.masim import Masim
 from pymem.workloads.registry import KINDS, from_dict
 from pymem.workloads.trace import Recorded, Trace
 from pymem.workloads.uniform import Uniform
 from pymem.workloads.zipf import Zipf
 
 __all__ = [
-    "KINDS", "DirtyWriter", "FileStream", "HotCold", "Leak", "Mix", "Phases", "Recorded", "Sequential",
-    "Strided", "Trace", "Uniform", "Workload", "Zipf", "from_dict",
+    "KINDS", "DirtyWriter", "FileStream", "HotCold", "Leak", "Masim", "Mix", "Phases", "Recorded",
+    "Sequential", "Strided", "Trace", "Uniform", "Workload", "Zipf", "from_dict",
 ]  # fmt: skip

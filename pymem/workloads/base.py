@@ -18,6 +18,7 @@ from pymem.errors import ScenarioError
 from pymem.records import WRITE
 from pymem.regions import Anon, Region, region_from
 from pymem.units import parse_share
+from pymem.workloads._draw import mark_share
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -202,8 +203,7 @@ def mark_writes(rng: np.random.Generator, records: NDArray[np.uint32], share: fl
     if share >= 1:
         records |= WRITE
     elif share > 0:
-        drawn = rng.integers(0, 1 << 32, len(records), np.uint32)
-        records |= (drawn < np.uint32(share * (1 << 32))).astype(np.uint32) << np.uint32(31)
+        mark_share(rng, records, int(share * (1 << 32)), int(WRITE))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ from pymem.workloads.files import DirtyWriter, FileStream
 from pymem.workloads.hotcold import HotCold
 from pymem.workloads.leak import Leak
 from pymem.workloads.linear import Sequential, Strided
+from pymem.workloads.masim import Masim
 from pymem.workloads.trace import Recorded, Trace
 from pymem.workloads.uniform import Uniform
 from pymem.workloads.zipf import Zipf
@@ -23,7 +24,7 @@ KINDS: dict[str, type[Workload]] = {
     cls.kind: cls
     for cls in (
         Trace, Recorded, Sequential, Strided, Uniform, Zipf, HotCold, FileStream, DirtyWriter, Leak, Phases,
-        Mix,
+        Mix, Masim,
     )
 }  # fmt: skip
 

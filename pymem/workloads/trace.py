@@ -224,12 +224,21 @@ class Recorded(Workload):
         return int(self._accesses)  # type: ignore[attr-defined]
 
     def chunks(self, seed: int) -> Iterator[Records]:
-        """The records; see `Workload.chunks`."""
+        """The records; see `Workload.chunks`.  A thread reads and checks the next ones meanwhile."""
+        from concurrent.futures import ThreadPoolExecutor
+
+        source = self._records()
+        with ThreadPoolExecutor(1, "trace") as pool:
+            coming = pool.submit(next, source, None)
+            while (records := coming.result()) is not None:
+                coming = pool.submit(next, source, None)
+                for first in range(0, len(records), SLICE):
+                    yield np.ascontiguousarray(records[first : first + SLICE])
+
+    def _records(self) -> Iterator[NDArray[Any]]:
         with self._open() as trace:
             for _ in range(self.repeat):
-                for records in trace.records(self._chosen):  # type: ignore[attr-defined]
-                    for first in range(0, len(records), SLICE):
-                        yield np.ascontiguousarray(records[first : first + SLICE])
+                yield from trace.records(self._chosen)  # type: ignore[attr-defined]
 
     @classmethod
     def from_table(cls, table: dict[str, Any], key: str, base: Path) -> Workload:

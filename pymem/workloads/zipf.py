@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from pymem.workloads._draw import draw_alias
 from pymem.workloads.base import RandomPattern, number
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
     from pymem.workloads.base import Sampler
 
-LOW = np.uint64((1 << 32) - 1)
 HIGH = np.uint64(32)
 
 
@@ -67,19 +67,6 @@ def alias_table(weights: NDArray[np.float64]) -> NDArray[np.uint64]:
     return share << HIGH | alias
 
 
-def draw(rng: np.random.Generator, table: NDArray[np.uint64], n: int) -> NDArray[np.uint32]:
-    """`n` indices by an `alias_table`."""
-    place = rng.random(n)
-    place *= len(table)
-    own = place.astype(np.uint32)
-    place -= own
-    place *= 1 << 32
-    cell = table.take(own)
-    other = cell.astype(np.uint32)
-    cell >>= HIGH
-    return np.where(place.astype(np.uint32) <= cell.astype(np.uint32), own, other)
-
-
 @dataclass(frozen=True, kw_only=True)
 class Zipf(RandomPattern):
     """Few pages are used often, most seldom.
@@ -108,4 +95,4 @@ class Zipf(RandomPattern):
         if self.shuffle:
             rng.shuffle(weights)
         table = alias_table(weights)
-        return lambda _, n: draw(rng, table, n)
+        return lambda _, n: draw_alias(rng, table, n)

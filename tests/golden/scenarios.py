@@ -6,8 +6,8 @@ import numpy as np
 from lab import SECOND, VM, Script, anon, file, load, machine, op, sleep, store
 
 from pymem import Scenario, SwapDevice, Task
+from pymem.devices import Disk
 from pymem.records import Op
-from pymem.topology import Disk
 
 NVME = (SwapDevice("32MiB", kind="nvme"),)
 

@@ -13,13 +13,17 @@ from .address import Address
 from .arc import Arc
 from .base import Batch, Reader, Source
 from .champsim import ChampSim
+from .cloud_blocks import Alibaba, Tencent
 from .csv_table import Csv
 from .damon import Damon
+from .damon_script import DamonScript
+from .drmemtrace import DrMemTrace, DrMemView
 from .kvcache import KvCache
 from .lackey import Lackey
+from .lcs import Lcs
 from .lirs import Lirs
 from .msr import Msr
-from .oracle_general import OracleGeneral
+from .oracle_general import OracleGeneral, OracleGeneralOpNS
 from .perf import Perf
 from .pin import Pin
 from .ramulator import Ramulator
@@ -27,26 +31,35 @@ from .spc import Spc
 from .twitter import Twitter
 from .txt import Txt
 from .vscsi import Vscsi
+from .webcachesim import WebCacheSim
 
 __all__ = ["READERS", "Batch", "Reader", "Source", "reader_for"]
 
 READERS: tuple[type[Reader], ...] = (
     Lackey,
     Pin,
+    DrMemView,
     Perf,
+    DamonScript,
     Damon,
     KvCache,
     Csv,
     Msr,
     Spc,
+    Alibaba,
+    Tencent,
     Twitter,
     Arc,
     Lirs,
     Ramulator,
     Address,
     Txt,
+    WebCacheSim,
+    Lcs,
+    DrMemTrace,
     Vscsi,
     OracleGeneral,
+    OracleGeneralOpNS,
     ChampSim,
 )
 

@@ -7,12 +7,6 @@ and left out.
 
 from __future__ import annotations
 
-import bz2
-import gzip
-import hashlib
-import io
-import lzma
-import zlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +16,8 @@ import numpy as np
 
 from pymem.errors import TraceError
 
+from .packing import BLOCK_BYTES, Hashed, damage, unpacked
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
@@ -29,9 +25,7 @@ if TYPE_CHECKING:
 
     from pymem.traces.model import TraceInfo
 
-BLOCK_BYTES = 1 << 20
 HEAD_BYTES = 1 << 16
-ZSTD_BYTES = 1 << 12  # unpacked at once: packed text may be a thousand times smaller
 #: Longest line: more without an end of line is not the text that was expected.
 MAX_LINE = 1 << 20
 SHOWN = 60  # bytes of a bad line in a message
@@ -96,7 +90,7 @@ class Reader(ABC):
 
 
 class Source:
-    """A file to read from, unpacked on the way (gzip, xz, bzip2, zlib, and zstd if `zstandard` is installed).
+    """A file to read from, unpacked on the way (see `packing`).
 
     Parameters
     ----------
@@ -119,9 +113,9 @@ class Source:
         self.bad = 0
         self.complaints: list[str] = []
         self.left_out: dict[str, int] = {}
-        self._raw = _Hashed(self.path.open("rb"))
+        self._raw = Hashed(self.path.open("rb"))
         try:
-            self.packing, self._file = _unpacked(self._raw, self.name)
+            self.packing, self._file = unpacked(self._raw, self.name)
             self._done = 0
             self.head = self._read(HEAD_BYTES)
         except BaseException:
@@ -142,11 +136,12 @@ class Source:
 
     def _read(self, size: int) -> bytes:
         """The next bytes, `size` of them unless the file ends."""
-        parts, missing = [], size
+        parts: list[bytes] = []
+        missing = size
         while missing:
             try:
                 part = self._file.read(missing)
-            except (EOFError, OSError, zlib.error, lzma.LZMAError, _zstd_error()) as error:
+            except damage() as error:
                 raise TraceError(
                     f"{self.name}: does not unpack after {self._done} bytes ({error}); it is damaged or cut off"
                 ) from None
@@ -155,14 +150,16 @@ class Source:
             parts.append(part)
             missing -= len(part)
             self._done += len(part)
-        return b"".join(parts)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    def pieces(self) -> Iterator[bytes]:
-        """The whole content in pieces of up to 1 MiB."""
+    def pieces(self, unit: int = 1) -> Iterator[bytes]:
+        """The whole content in pieces of up to 1 MiB that end at multiples of `unit` bytes, as far as possible."""
         if self.head:
             yield self.head
-        while piece := self._read(BLOCK_BYTES):
+        missing = -len(self.head) % unit
+        while piece := self._read(missing or BLOCK_BYTES // unit * unit):
             yield piece
+            missing = 0
 
     def lines(self) -> Iterator[tuple[int, bytes]]:
         """The content as blocks of whole lines, each with the number of its first line; all end with a newline."""
@@ -181,12 +178,14 @@ class Source:
         if rest:
             yield number, rest + b"\n"
 
-    def records(self, dtype: DTypeLike, what: str) -> Iterator[tuple[int, NDArray[Any]]]:
-        """The content as binary records, each array with the number of its first record, from 0."""
+    def records(self, dtype: DTypeLike, what: str, skip: int = 0) -> Iterator[tuple[int, NDArray[Any]]]:
+        """The content after `skip` bytes as binary records, each array with the number of its first record, from 0."""
         size = np.dtype(dtype).itemsize
         number, rest = 0, b""
-        for piece in self.pieces():
-            data = rest + piece
+        for piece in self.pieces(size):
+            data = rest + piece if rest else piece
+            if skip:  # not more than the head
+                data, skip = data[skip:], 0
             whole = len(data) // size * size
             if whole:
                 yield number, np.frombuffer(data, dtype, count=whole // size)
@@ -219,6 +218,8 @@ class Source:
 
     def good_records(self, ok: NDArray[np.bool_], first: int, found: NDArray[Any], accepted: str) -> NDArray[Any]:
         """Reject the binary records that are not `ok`; the others."""
+        if ok.all():
+            return found
 
         def data(i: int) -> bytes:
             return bytes(found[i].tobytes())
@@ -237,105 +238,3 @@ def about_source(source: Source, reader: Reader) -> dict[str, Any]:
         "file": source.path.name, "sha256": source.sha256, "packing": source.packing, "format": reader.name,
         "bad": source.bad, "left_out": source.left_out,
     }  # fmt: skip
-
-
-class _Hashed(io.RawIOBase):
-    """A file that hashes what is read from it."""
-
-    def __init__(self, file: io.BufferedReader) -> None:
-        self.file = file
-        self.digest = hashlib.sha256()
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        count = self.file.readinto(buffer)
-        self.digest.update(memoryview(buffer)[:count])
-        return count
-
-    def close(self) -> None:
-        self.file.close()
-        super().close()
-
-
-class _Zlib(io.RawIOBase):
-    """A zlib stream, unpacked in bounded memory."""
-
-    def __init__(self, file: Any) -> None:
-        self.file = file
-        self.stream = zlib.decompressobj()
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        view = memoryview(buffer)
-        while not self.stream.eof:
-            packed = self.stream.unconsumed_tail or self.file.read(BLOCK_BYTES)
-            if not packed:
-                raise EOFError("the stream has no end")
-            data = self.stream.decompress(packed, len(view))
-            if data:
-                view[: len(data)] = data
-                return len(data)
-        return 0
-
-
-class _Zstd(io.RawIOBase):
-    """Zstandard frames.  Not the reader of the package, which takes a file that is cut off for a whole one."""
-
-    def __init__(self, file: Any, frame: Callable[[], Any]) -> None:
-        self.file, self.frame = file, frame
-        self.stream: Any = None
-        self.packed = self.data = b""
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        while not self.data:
-            self.packed = self.packed or self.file.read(ZSTD_BYTES)
-            if not self.packed:
-                if self.stream is not None:
-                    raise EOFError("the frame has no end")
-                return 0
-            self.stream = self.stream or self.frame()
-            self.data = self.stream.decompress(self.packed)
-            self.packed = self.stream.unused_data if self.stream.eof else b""
-            if self.stream.eof:
-                self.stream = None
-        view = memoryview(buffer)
-        part, self.data = self.data[: len(view)], self.data[len(view) :]
-        view[: len(part)] = part
-        return len(part)
-
-
-def _unpacked(raw: io.RawIOBase, name: str) -> tuple[str, Any]:
-    """How a file is packed, by its first bytes, and a stream of its content."""
-    file = io.BufferedReader(raw, BLOCK_BYTES)
-    magic = file.peek(6)[:6]
-    if magic[:2] == b"\x1f\x8b":
-        return "gzip", gzip.GzipFile(fileobj=file)
-    if magic == b"\xfd7zXZ\0":
-        return "xz", lzma.LZMAFile(file)
-    if magic[:3] == b"BZh":
-        return "bzip2", bz2.BZ2File(file)
-    if magic[:2] in (b"x\x01", b"x\x9c", b"x\xda"):
-        return "zlib", io.BufferedReader(_Zlib(file), BLOCK_BYTES)
-    if magic[:4] == b"\x28\xb5\x2f\xfd":
-        try:
-            import zstandard
-        except ImportError:
-            raise TraceError(f"{name}: is packed with zstd; pip install zstandard, or unpack it first") from None
-        return "zstd", io.BufferedReader(_Zstd(file, zstandard.ZstdDecompressor().decompressobj), BLOCK_BYTES)
-    return "none", file
-
-
-def _zstd_error() -> type[Exception]:
-    try:
-        import zstandard
-    except ImportError:
-        return EOFError
-    error: type[Exception] = zstandard.ZstdError
-    return error

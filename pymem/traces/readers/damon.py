@@ -59,11 +59,7 @@ class Damon(Reader):
                 continue
             self.streams = targets.names
             for start_ns, regions in snapshots:
-                for turn in range(int(regions[:, 2].max(initial=0))):
-                    moment = start_ns + turn * sample * 1000
-                    for low, high, seen in regions.tolist():
-                        if turn < seen:
-                            yield from _loads(low // _PAGE, -(-high // _PAGE), moment, stream)
+                yield from expanded(regions, start_ns, sample * 1000, stream)
 
 
 def _load(source: Source) -> list[Any]:
@@ -97,12 +93,25 @@ def _snapshot(snapshot: Any, slices: int) -> tuple[int, np.ndarray]:
     for region in snapshot["regions"]:
         low, high = _whole(region["start"]), _whole(region["end"])
         seen = _whole(region["nr_accesses"]["samples"])
-        if high <= low or seen > slices:
-            raise ValueError(f"region {low} to {high} seen {seen} times in {slices} samples")
-        if seen and high - low > 1 << 46:
-            raise ValueError(f"region of {high - low} bytes")
+        check(low, high, seen, slices)
         rows.append((low, high, seen))
     return _whole(snapshot["start_time"]), np.array(rows, np.int64).reshape(-1, 3)
+
+
+def check(low: int, high: int, seen: int, slices: int) -> None:
+    """ValueError for a region that cannot be."""
+    if high <= low or seen > slices:
+        raise ValueError(f"region {low} to {high} seen {seen} times in {slices} samples")
+    if seen and high - low > 1 << 46:
+        raise ValueError(f"region of {high - low} bytes")
+
+
+def expanded(regions: np.ndarray, start_ns: int, sample_ns: int, stream: int) -> Iterator[Batch]:
+    """The accesses of one snapshot; rows of first and last address and how often a region was seen."""
+    for turn in range(int(regions[:, 2].max(initial=0))):
+        for low, high, seen in regions.tolist():
+            if turn < seen:
+                yield from _loads(low // _PAGE, -(-high // _PAGE), start_ns + turn * sample_ns, stream)
 
 
 def _loads(low: int, high: int, moment: int, stream: int) -> Iterator[Batch]:

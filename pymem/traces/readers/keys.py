@@ -40,10 +40,12 @@ class Keys:
 
 
 def batch(
-    source: Source, key: NDArray[np.uint64], size: NDArray[np.int64], operation: NDArray[np.int64],
+    source: Source, key: NDArray[np.uint64], size: NDArray[np.int64], operation: NDArray[np.int64] | None,
     time: NDArray[np.int64] | None = None,
 ) -> Batch:  # fmt: skip
-    """Requests to keys; those that neither read nor write an object are counted and left out."""
+    """Requests to keys; those that neither read nor write an object are counted and left out.  None: all read."""
+    if operation is None:
+        return Batch(key, size, np.zeros(len(key), np.bool_), time)
     moves = operation != OTHER
     source.leave_out("requests that neither read nor write", int((~moves).sum()))
     return Batch(key[moves], size[moves], operation[moves] == WRITE, None if time is None else time[moves])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from .base import Batch, Reader
+from .keys import batch
+from .requests import MOST_OPERATION, meaning, next_is_later, next_is_same
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,8 +18,9 @@ if TYPE_CHECKING:
     from .base import Source
 
 REQUEST = np.dtype([("time", "<u4"), ("id", "<u8"), ("size", "<u4"), ("next", "<i8")])
-NEVER = np.int64((1 << 63) - 1)
-_MOST_REQUESTS = 1 << 48
+REQUEST_OP = np.dtype([
+    ("time", "<u4"), ("id", "<u8"), ("size", "<u4"), ("op", "u1"), ("namespace", "<u2"), ("next", "<i8"),
+])  # fmt: skip
 
 
 class OracleGeneral(Reader):
@@ -26,32 +29,49 @@ class OracleGeneral(Reader):
     name = "oracleGeneral"
     title = "libCacheSim oracleGeneral"
     kind = "key"
+    layout: ClassVar[np.dtype[Any]] = REQUEST
+    accepted: ClassVar[str] = "a request whose next one (-1: none) comes after it"
 
     def sniff(self, head: bytes) -> bool:
-        count = len(head) // REQUEST.itemsize
-        if not count or (len(head) < 1 << 16 and len(head) % REQUEST.itemsize):
+        size = self.layout.itemsize
+        count = len(head) // size
+        if not count or (len(head) < 1 << 16 and len(head) % size):
             return False
-        found = np.frombuffer(head, REQUEST, count)
+        found = np.frombuffer(head, self.layout, count)
         steps = np.diff(found["time"].astype(np.int64))
-        if not (_plausible(found, 0).all() and (steps >= 0).all()):
-            return False
-        # Where the next request to an object is in sight it is one to that object.
-        inside = (found["next"] > 0) & (found["next"] <= count)
-        return bool((found["id"][found["next"][inside] - 1] == found["id"][inside]).all())
+        return bool(
+            self.plausible(found, 0).all() and (steps >= 0).all() and next_is_same(found["next"], found["id"])
+        )
+
+    def plausible(self, found: NDArray[np.void], first: int) -> NDArray[np.bool_]:
+        """Which records can be requests, the first of them number `first`."""
+        return next_is_later(found["next"], first)
 
     def read(self, source: Source) -> Iterator[Batch]:
-        for first, found in source.records(REQUEST, "oracleGeneral request"):
-            accepted = "a request whose next one (-1: none) comes after it"
-            kept = source.good_records(_plausible(found, first), first, found, accepted)
-            yield Batch(
-                kept["id"].astype(np.uint64), kept["size"].astype(np.int64), np.zeros(len(kept), np.bool_),
-                kept["time"].astype(np.int64) * 10**9,
+        for first, found in source.records(self.layout, f"{self.name} request"):
+            kept = source.good_records(self.plausible(found, first), first, found, self.accepted)
+            yield batch(
+                source, kept["id"].astype(np.uint64), kept["size"].astype(np.int64), self.operations(kept),
+                kept["time"] * np.int64(10**9),
             )  # fmt: skip
 
+    def operations(self, found: NDArray[np.void]) -> NDArray[np.int64] | None:
+        """What the requests do, None: all read."""
+        return None
 
-def _plausible(found: NDArray[np.void], first: int) -> NDArray[np.bool_]:
-    """Next requests are counted from 1, so that of record i is at least i + 2."""
-    following = found["next"]
-    number = first + np.arange(len(found))
-    later = (following >= number + 2) & (following < _MOST_REQUESTS)
-    return np.asarray(later | (following == -1) | (following == NEVER))
+
+class OracleGeneralOpNS(OracleGeneral):
+    """The variant of 27 bytes with an operation; the namespace is not used."""
+
+    name = "oracleGeneralOpNS"
+    title = "libCacheSim oracleGeneralOpNS"
+    layout = REQUEST_OP
+    accepted = f"a request with an operation of 0 to {MOST_OPERATION}, whose next one (-1: none) comes after it"
+
+    def plausible(self, found: NDArray[np.void], first: int) -> NDArray[np.bool_]:
+        return next_is_later(found["next"], first) & (found["op"] <= MOST_OPERATION)
+
+    def operations(self, found: NDArray[np.void]) -> NDArray[np.int64] | None:
+        return meaning(found["op"])
+
+

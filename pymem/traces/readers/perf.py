@@ -23,16 +23,20 @@ _LINE = re.compile(
     # After the address an instruction pointer may follow, but not a symbol: then the first number is no address.
     rb"(?:(?:\d+\s+)?(?:page|major|minor)-faults(?::\w*)?:\s+(?P<addr>[0-9a-f]{1,16})(?:\s+[0-9a-f]{6,16}(?:\s.*)?)?"
     rb"|exceptions:page_fault_(?P<mode>user|kernel):\s+address=0x(?P<at>[0-9a-f]{1,16})\s+ip=\S+"
-    rb"\s+error_code=(?P<error>0x[0-9a-f]{1,8}).*)"
+    rb"\s+error_code=(?P<error>0x[0-9a-f]{1,8}).*"
+    rb"|(?P<event>(?:vmscan|kmem|compaction|oom|writeback|filemap|migrate):\w{1,60}):.*)"
 )
-ACCEPTED = "a fault as perf script -F comm,pid,tid,time,event,addr,ip prints it"
+ACCEPTED = "a fault as perf script -F comm,pid,tid,time,event,addr,ip prints it, or a tracepoint of vmscan and its like"
 #: End of user space. Some versions of perf print an f after an address, which would make it a larger one.
 _USER_END = 1 << 47
 _WRITE_FAULT = 2  # X86_PF_WRITE in an error code
 
 
 class Perf(Reader):
-    """Each fault is an access of its process; only the tracepoints say whether it stored."""
+    """Each fault is an access of its process; only the tracepoints say whether it stored.
+
+    Tracepoints of reclaim (``vmscan:`` and its like) are no accesses; how many there were of each is kept.
+    """
 
     name = "perf"
     title = "perf script page faults"
@@ -55,6 +59,9 @@ class Perf(Reader):
                 if not line.strip() or line.startswith(b"#"):
                     continue
                 found = _LINE.fullmatch(line)
+                if found is not None and found["event"]:
+                    source.leave_out(found["event"].decode(), 1)
+                    continue
                 address = int(found["addr"] or found["at"], 16) if found else 0
                 if found is None or (found["mode"] == b"user" and address >= _USER_END):
                     source.reject(f"line {number + i}", line, ACCEPTED)

@@ -1,0 +1,208 @@
+"""Accesses of foreign traces to rows: the hot loop of the importer.
+
+Where the pages of a trace lie is known only when all of it is read.  Until then each place (a virtual page, a page of
+a device, or a key) goes by its number in the order in which places first come.  An open-addressing table finds the
+number; beside it are, for each number, the place, its stream and the most pages that were ever asked for there.
+Nothing is sorted on the way, and memory grows with the places and not with the accesses.
+
+A row is what is kept of an access, 64 bits::
+
+    bits 0 to 31    number of the place
+    bit 32          a store or write
+    bit 33          the first access of this place
+    bits 34 to 63   count - 1: repeats of a load or store, else pages
+"""
+
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free, realloc
+
+import numpy as np
+
+from pymem.errors import TraceError
+
+ADDRESS, BLOCK, KEY = 0, 1, 2
+
+cdef enum:
+    PAGE_SHIFT = 12
+    WRITE_SHIFT = 32
+    FIRST_SHIFT = 33
+    COUNT_SHIFT = 34
+    MAX_RUN = 1 << 18               # of loads or stores: what a record holds
+    MOST_ROOM = 1 << 30             # places
+    AHEAD = 12                      # accesses between asking for a slot and using it
+
+cdef extern from *:
+    """
+    #define places_prefetch(p) __builtin_prefetch(p)
+    """
+    void places_prefetch(const void *p) noexcept nogil
+
+
+cdef struct place_t:
+    uint64_t key
+    uint32_t stream
+    uint32_t most                   # pages
+
+
+cdef class Places:
+    """Numbers of places, in the order in which they first come.
+
+    Parameters
+    ----------
+    kind : {ADDRESS, BLOCK, KEY}
+        What places are: bytes of an address space, whose accesses become one row for each page and whose consecutive
+        equal rows become one; bytes of a device; keys.
+
+    Attributes
+    ----------
+    known : int
+        Different places so far.
+    empty : int
+        Accesses of 0 bytes, which are left out (keys have none such).
+    """
+
+    cdef readonly int kind
+    cdef readonly uint64_t known, empty
+    cdef place_t *places
+    cdef uint32_t *table            # number + 1, or 0
+    cdef uint64_t mask, room
+
+    def __cinit__(self, int kind):
+        self.kind = kind
+        self.mask, self.room = (1 << 12) - 1, 1 << 11
+        self.table = <uint32_t *> calloc(self.mask + 1, sizeof(uint32_t))
+        self.places = <place_t *> calloc(self.room, sizeof(place_t))
+        if self.table == NULL or self.places == NULL:
+            raise MemoryError
+
+    def __dealloc__(self):
+        free(self.table)
+        free(self.places)
+
+    cdef inline uint64_t slot(self, uint64_t key, uint32_t stream) noexcept nogil:
+        key = (key ^ <uint64_t> stream << 40) * <uint64_t> 0x9E3779B97F4A7C15
+        return (key ^ key >> 32) & self.mask
+
+    cdef int grow(self) noexcept nogil:
+        """Twice the room; 0 if there is no memory."""
+        cdef uint64_t i, j
+        cdef place_t *places = <place_t *> realloc(self.places, 2 * self.room * sizeof(place_t))
+        if places == NULL:
+            return 0
+        self.places = places
+        cdef uint32_t *table = <uint32_t *> calloc(2 * (self.mask + 1), sizeof(uint32_t))
+        if table == NULL:
+            return 0
+        free(self.table)
+        self.table, self.mask, self.room = table, 2 * self.mask + 1, 2 * self.room
+        for i in range(self.known):
+            j = self.slot(places[i].key, places[i].stream)
+            while table[j]:
+                j = (j + 1) & self.mask
+            table[j] = <uint32_t> (i + 1)
+        return 1
+
+    cdef inline int64_t number(self, uint64_t key, uint32_t stream) noexcept nogil:
+        """The number of a place, which may be a new one; -1 if there is no room for it."""
+        cdef uint64_t j = self.slot(key, stream)
+        cdef uint32_t found = self.table[j]
+        while found:
+            if self.places[found - 1].key == key and self.places[found - 1].stream == stream:
+                return found - 1
+            j = (j + 1) & self.mask
+            found = self.table[j]
+        if self.known == self.room:
+            if self.room == MOST_ROOM or not self.grow():
+                return -1
+            j = self.slot(key, stream)
+            while self.table[j]:
+                j = (j + 1) & self.mask
+        self.places[self.known].key = key
+        self.places[self.known].stream = stream
+        self.places[self.known].most = 0
+        self.known += 1
+        self.table[j] = <uint32_t> self.known
+        return <int64_t> self.known - 1
+
+    def take(self, const uint64_t[::1] place not None, const int64_t[::1] size not None, write not None,
+             const uint32_t[::1] stream=None, const int64_t[::1] time=None):
+        """Rows of the next accesses, and the times of the rows (None without times).
+
+        Raises
+        ------
+        TraceError
+            More than 2**30 different places.
+        MemoryError
+            No memory for so many places.
+        """
+        cdef const uint8_t[::1] stores = np.ascontiguousarray(write).view(np.uint8)
+        cdef Py_ssize_t n = place.shape[0], i, made = 0
+        cdef uint64_t total = n, first, last, page, count, row, known
+        cdef int64_t index = 0, before = -1
+        cdef uint32_t mine = 0
+        cdef bint timed = time is not None, streams = stream is not None, memory = self.kind == ADDRESS, keys = self.kind == KEY
+        if memory:
+            with nogil:
+                for i in range(n):
+                    if size[i] > 1:
+                        total += ((place[i] + <uint64_t> size[i] - 1) >> PAGE_SHIFT) - (place[i] >> PAGE_SHIFT)
+        rows = np.empty(total, np.uint64)
+        times = np.empty(total if timed else 0, np.int64)
+        cdef uint64_t[::1] out = rows
+        cdef int64_t[::1] moments = times
+        with nogil:
+            for i in range(n):
+                if i + AHEAD < n:
+                    page = place[i + AHEAD] if keys else place[i + AHEAD] >> PAGE_SHIFT
+                    places_prefetch(&self.table[self.slot(page, stream[i + AHEAD] if streams else 0)])
+                if streams:
+                    mine = stream[i]
+                count = 1
+                if keys:
+                    first = last = place[i]
+                    if size[i] > 1 << PAGE_SHIFT:
+                        count = (<uint64_t> size[i] + (1 << PAGE_SHIFT) - 1) >> PAGE_SHIFT
+                elif size[i] <= 0:
+                    self.empty += 1
+                    continue
+                else:
+                    first = place[i] >> PAGE_SHIFT
+                    last = (place[i] + <uint64_t> size[i] - 1) >> PAGE_SHIFT
+                    if not memory:
+                        count, last = last - first + 1, first
+                page = first
+                while True:
+                    known = self.known
+                    index = self.number(page, mine)
+                    if index < 0:
+                        break
+                    if self.places[index].most < count:
+                        self.places[index].most = <uint32_t> count
+                    row = <uint64_t> index | <uint64_t> stores[i] << WRITE_SHIFT
+                    if memory and index == before and (out[made - 1] ^ row) >> WRITE_SHIFT & 1 == 0 \
+                            and out[made - 1] >> COUNT_SHIFT < MAX_RUN - 1:
+                        out[made - 1] += <uint64_t> 1 << COUNT_SHIFT
+                    else:
+                        out[made] = row | <uint64_t> (self.known != known) << FIRST_SHIFT | (count - 1) << COUNT_SHIFT
+                        if timed:
+                            moments[made] = time[i]
+                        made += 1
+                        before = index
+                    if page == last:
+                        break
+                    page += 1
+                if index < 0:
+                    break
+        if index < 0:
+            if self.known == MOST_ROOM:
+                raise TraceError(f"more than {self.known} different places; accepted are up to that: sample the trace")
+            raise MemoryError
+        return rows[:made], times[:made] if timed else None
+
+    def all(self):
+        """Of each number: place (``uint64``), stream (``uint32``), and most pages (``int64``)."""
+        if not self.known:
+            return np.empty(0, np.uint64), np.empty(0, np.uint32), np.empty(0, np.int64)
+        held = np.asarray(<uint8_t[:self.known * sizeof(place_t)]> <uint8_t *> self.places)
+        held = held.view([("key", "<u8"), ("stream", "<u4"), ("most", "<u4")])
+        return held["key"].copy(), held["stream"].copy(), held["most"].astype(np.int64)

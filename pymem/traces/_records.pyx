@@ -1,0 +1,109 @@
+"""One pass over records in the general form, where numpy would make ten: what the store and the importer do to each."""
+
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+
+import numpy as np
+
+cdef enum:
+    PAGE_BITS = 40
+    OP_MASK = 63
+    COUNT_SHIFT = 46
+    OP_STORE = 1
+    OP_WRITE = 3
+    OP_SLEEP = 17
+    OP_EXIT = 18
+    ROW_WRITE = 32
+    ROW_COUNT = 34
+
+cdef uint64_t PAGE_MASK = (<uint64_t> 1 << PAGE_BITS) - 1
+
+
+def survey(const uint64_t[::1] records not None, uint64_t pages):
+    """What general records are, as `columns` asks.
+
+    Returns
+    -------
+    bad : int
+        Index of the first one that is none or leaves a space of `pages` pages, or -1.
+    accesses : int
+        Loads, stores and pages of ``read()`` and ``write()`` that those before it stand for.
+    bits : int
+        All of them, or-ed together.
+    """
+    cdef uint64_t record, op, more, last, accesses = 0, bits = 0
+    cdef Py_ssize_t i, bad = -1
+    with nogil:
+        for i in range(records.shape[0]):
+            record = records[i]
+            bits |= record
+            op = record >> PAGE_BITS & OP_MASK
+            more = record >> COUNT_SHIFT
+            last = record & PAGE_MASK
+            if op > OP_STORE:
+                last += more
+            if (last >= pages and op < OP_SLEEP) or op > OP_EXIT:
+                bad = i
+                break
+            if op <= OP_WRITE:
+                accesses += more + 1
+    return bad, accesses, bits
+
+
+def from_rows(const uint64_t[::1] rows not None, const int64_t[::1] page not None, int op, bint first_stores):
+    """Records of rows of the importer (see `_places`), and the largest count less one.
+
+    Parameters
+    ----------
+    page : array of int64
+        Page in the flat space, by number of the place.
+    op : int
+        Operation of a row that does not write; the next one is that of one that does.
+    first_stores : bool
+        The first access of each place is a store.
+
+    Raises
+    ------
+    IndexError
+        A row of a place that has no page.
+    """
+    cdef Py_ssize_t n = rows.shape[0], i
+    cdef uint64_t row, place, write, more, most = 0
+    records = np.empty(n, np.uint64)
+    cdef uint64_t[::1] out = records
+    with nogil:
+        for i in range(n):
+            row = rows[i]
+            place = <uint32_t> row
+            if place >= <uint64_t> page.shape[0]:
+                n = i
+                break
+            write = (row >> ROW_WRITE | (row >> (ROW_WRITE + 1) if first_stores else 0)) & 1
+            more = row >> ROW_COUNT
+            if more > most:
+                most = more
+            out[i] = <uint64_t> page[place] | (<uint64_t> op + write) << PAGE_BITS | more << COUNT_SHIFT
+    if n != rows.shape[0]:
+        raise IndexError(f"row {n}: no place {place}")
+    return records, most
+
+
+def narrowed(const uint64_t[::1] records not None):
+    """Records in the short form; only what `survey` shows to be loads and stores without repeats may be given."""
+    cdef Py_ssize_t i
+    short = np.empty(records.shape[0], np.uint32)
+    cdef uint32_t[::1] out = short
+    with nogil:
+        for i in range(records.shape[0]):
+            out[i] = <uint32_t> (records[i] & 0x7FFFFFFF) | <uint32_t> (records[i] >> PAGE_BITS & 1) << 31
+    return short
+
+
+def top(const uint32_t[::1] records not None):
+    """The highest page of records in the short form; 0 where there are none."""
+    cdef int32_t page, found = 0    # signed: SSE2 compares no others
+    cdef Py_ssize_t i
+    with nogil:
+        for i in range(records.shape[0]):
+            page = <int32_t> (records[i] & 0x7FFFFFFF)
+            found = page if page > found else found
+    return found

@@ -101,12 +101,9 @@ class File:
         As given by ``madvise``: governs readahead.
     locked : bool
         As after ``mlock``.
-<<<<<<< HEAD
-=======
     policy : pymem.MemPolicy, str or mapping, optional
         From which NUMA nodes the copies come that stores to a private mapping make.  Pages of the file itself follow
         the policy of the task that reads them.
->>>>>>> main
     """
 
     pages: int

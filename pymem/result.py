@@ -60,7 +60,6 @@ class Latency:
 class TaskResult:
     """One task: what it did, what it waited for, what it held at the end.
 
-<<<<<<< HEAD
     Attributes
     ----------
     name, pid
@@ -84,14 +83,9 @@ class TaskResult:
     hiwater_rss : int
         Most pages that were resident.
     local, remote : int
-        Hits in memory of its own node, and of others.
-=======
-    `local` and `remote` count its loads and stores by whether the page lay on the node of its CPU, `local_ns` and
-    `remote_ns` are the times that these accesses took, without faults.
-
-    `killed_by` is the policy or daemon that killed it, ``""`` without; `oom_score` is as in ``/proc/PID/oom_score``, 0
-    to 2000, at the end, or when it was killed.
->>>>>>> main
+        Its loads and stores by whether the page lay on the node of its CPU.
+    local_ns, remote_ns : int
+        The times that these accesses took, without faults.
     """
 
     name: str
@@ -215,13 +209,10 @@ class Result:
         As ``/proc/meminfo``, in KiB.
     zones : list of dict
         As ``/proc/zoneinfo``, in pages.
-<<<<<<< HEAD
     psi : dict of dict
         As ``/proc/pressure``: ``total`` in ns, ``avg`` in percent over 10, 60 and 300 s.
-=======
     nodes : list of dict
         NUMA nodes: CPUs, distances, tier, and what Linux shows in ``/sys/devices/system/node/nodeN``.
->>>>>>> main
     tasks : dict of TaskResult
     timeline : Timeline
     events : structured array

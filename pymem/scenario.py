@@ -111,7 +111,7 @@ class Task:
                 raise ScenarioError(f"{key}.content: {error}") from None
 
     def cpus(self, per_node: Sequence[int]) -> tuple[int, ...] | None:
-        """Numbers of the CPUs it may use, given how many each node has; None: all.
+        """Numbers of the CPUs it may use, given how many each node has (`per_node`); None: all.
 
         Raises
         ------

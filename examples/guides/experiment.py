@@ -24,8 +24,9 @@ class Row:
     settings: Mapping[str, Any] = field(default_factory=dict)
     change: Callable[[pymem.Scenario], pymem.Scenario] = lambda scenario: scenario
 
-    def run(self, seed: int | None = None) -> pymem.Result:
-        settings = {**self.settings, "sample_interval": "50ms", **({} if seed is None else {"seed": seed})}
+    def run(self, **settings: Any) -> pymem.Result:
+        """The result, with further `settings` such as another seed."""
+        settings = {**self.settings, "sample_interval": "50ms", **settings}
         return pymem.simulate(self.change(pymem.load(FOLDER / f"{self.scenario}.toml").with_settings(settings)))
 
 
@@ -40,8 +41,9 @@ class Experiment:
     columns: Mapping[str, Callable[[pymem.Result], str]]
     findings: Callable[[Results], Iterator[Finding]]
 
-    def run(self, seed: int | None = None) -> dict[str, pymem.Result]:
-        return {row.label: row.run(seed) for row in self.rows}
+    def run(self, **settings: Any) -> dict[str, pymem.Result]:
+        """The results by label, all of them with further `settings`."""
+        return {row.label: row.run(**settings) for row in self.rows}
 
     def markdown(self, results: Results) -> str:
         """The table, and the findings as a list."""

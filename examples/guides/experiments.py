@@ -133,9 +133,15 @@ def disk_pages(result: pymem.Result) -> str:
     return f"{sum(device['read_pages'] for device in result.devices):,}"
 
 
+def written_back(result: pymem.Result) -> int:
+    """Pages that zswap wrote to the disk because its pool was full."""
+    return int(result.swap.get("zswap", {}).get("written_back_pages", 0))
+
+
 def inversion(results: Results) -> Iterator[Finding]:
     times = {label: took(result, "app") for label, result in results.items()}
     upside_down, zswap, disk = times["zram, then the disk"], times["zswap before the disk"], times["disk only"]
+    old = times["zswap, Linux 6.1"]
     yield (
         f"With zram in front the working program takes {upside_down / zswap:.0f} times as long as with zswap: "
         "zram is full of what the idle program left there, and the pages that are needed again go to the disk.",
@@ -145,6 +151,12 @@ def inversion(results: Results) -> Iterator[Finding]:
         f"It is even {upside_down / disk:.1f} times slower than without any compression. The cold pages hold "
         "memory that the working program then lacks.",
         upside_down > 1.5 * disk,
+    )
+    yield (
+        f"zswap of Linux 6.1 is no help ({old:.2f} s): its pool fills with the idle pages and then "
+        "takes hardly anything more, so that the same inversion comes about.",
+        old > 4 * zswap
+        and 100 * written_back(results["zswap, Linux 6.1"]) < written_back(results["zswap before the disk"]),
     )
     yield (
         f"zram with a backing device to which idle pages are written is as good as zswap or better "
@@ -311,7 +323,9 @@ EXPERIMENTS = (
          "free on average": lambda r: pages(idle_free(r)), "`pswpout`": count("pswpout")}, bursts,
     ),
     Experiment(
-        "zram_and_disk", "inversion", "swap", tuple(Row(label, f"inversion_{kind}") for label, kind in TIERS.items()),
+        "zram_and_disk", "inversion", "swap",
+        (*(Row(label, f"inversion_{kind}") for label, kind in TIERS.items()),
+         Row("zswap, Linux 6.1", "inversion_zswap", {"kernel": "6.1"})),
         {"time": seconds(took, "app"), "waited for swap": seconds(waited, "app", "swap_in"), "CPU": seconds(cpu, "app"),
          "major faults": count("pgmajfault"), "pages read from disk": disk_pages}, inversion,
     ),

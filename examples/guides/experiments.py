@@ -351,7 +351,7 @@ EXPERIMENTS = (
                 {"sshd": -1000}, {"sshd": -1000, "leak": -1000}, {"sshd": -500, "leak": -500}, {"leak": -1000},
             )
         )),
-        {"killed, in order": deaths, "the run": lambda r: r.status}, who_dies,
+        {"killed, in order": deaths, "the run ends by": lambda r: r.status}, who_dies,
     ),
     Experiment(
         "sshd", "crowd", "oom_score_adj",

@@ -23,13 +23,14 @@ OUT ?= out/$(basename $(notdir $(SCENARIO)))
 export HYPOTHESIS_PROFILE ?= ci
 
 .DELETE_ON_ERROR:
-.PHONY: help run test test-slow bench lint debug asan cover build clean distclean
+.PHONY: help run test test-slow bench docs lint debug asan cover build clean distclean
 
 help:
 	@echo 'make run        simulate $(SCENARIO), full result in $(OUT)'
 	@echo 'make test       fast test suite'
 	@echo 'make test-slow  the remaining tests'
 	@echo 'make bench      benchmarks, each beside a bare loop over a flat array'
+	@echo 'make docs       documentation and Python interface as pages in build/docs'
 	@echo 'make lint       ruff, cython-lint, mypy'
 	@echo 'make debug      engine tests in a build with MM_BUG_ON and bounds checks'
 	@echo 'make asan       engine tests in a build with address and undefined-behaviour sanitizers'
@@ -75,6 +76,10 @@ test-slow: $(VENV)/.built $(VENV)/.installed-test
 
 bench: $(VENV)/.built $(VENV)/.installed-bench
 	$(BIN)/python -m benchmarks
+
+docs: $(VENV)/.built $(VENV)/.installed-docs
+	$(BIN)/python -m sphinx -q -W --keep-going -b html docs build/docs
+	@echo 'build/docs/index.html'
 
 lint: $(VENV)/.installed-lint
 	$(BIN)/ruff check .

@@ -172,6 +172,12 @@ def compare(
     measures : sequence of str
         To show, instead of the usual ones; also ``name@task`` and ``vmstat.counter``, for scenarios and `Result`
         objects.
+    executor : {"threads", "processes"}
+        Where the runs are done, see `pymem.sweep`.
+    jobs : int, optional
+        Runs at a time.
+    progress : bool or function
+        True shows a bar.
 
     Raises
     ------

@@ -140,12 +140,12 @@ class SwapDevice:
     kind : str
         Of a disk, see `Disk`; or ``"zram"``; or ``"store"``, compressed memory as Windows has it: like zram, but
         pages are kept compressed whatever they gain, and compressed still on the backing device.
-    read, write, queue_depth, bandwidth, rotational
-        Of a disk, see `Disk`.
     priority : int, optional
         -1 to 32767, higher is used first; without one, areas come in the order given, after all that have one.
-    codec, recompress, recompress_what, writeback_what, mem_limit, backing, idle_after, period
-        Of a compressed one, see `Compression`.
+    **figures
+        Of a disk `read`, `write`, `queue_depth`, `bandwidth` and `rotational`, see `Disk`; of a compressed one `codec`,
+        `recompress`, `recompress_what`, `writeback_what`, `mem_limit`, `backing`, `idle_after` and `period`, see
+        `Compression`.
     """
 
     size: int | str

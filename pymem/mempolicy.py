@@ -50,7 +50,10 @@ class MemPolicy:
             raise ScenarioError(f"policy.nodes: missing; '{self.mode}' takes one node or more")
 
     def check(self, key: str, pages: Sequence[int], kernel: str) -> None:
-        """Raise ScenarioError unless all nodes exist and have memory (`pages` of each), and the kernel has the mode."""
+        """Raise ScenarioError, which names `key`, unless all nodes exist and have memory, and the kernel has the mode.
+
+        `pages` are those of each node, `kernel` is its version.
+        """
         if self.mode == "weighted-interleave" and kernel == "6.1":
             raise ScenarioError(f"{key}.mode: 'weighted-interleave' came with Linux 6.9; accepted with kernel '6.12'")
         for node in self.nodes:

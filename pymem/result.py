@@ -32,7 +32,7 @@ class Latency:
     """Histogram of the times of one kind of access.
 
     `counts[b]` accesses took at least `lower_ns[b]` and less than `lower_ns[b + 1]` simulated nanoseconds; buckets are
-    12.5 % wide.
+    12.5 % wide.  `total_ns` is the exact sum of their times.
     """
 
     counts: NDArray[np.uint64]
@@ -61,13 +61,34 @@ class Latency:
 
 @dataclass(frozen=True)
 class TaskResult:
-    """One task: what it did, what it waited for, what it held at the end (pages; 0 after exit).
+    """One task: what it did, what it waited for, what it held at the end.
 
-    `local` and `remote` count its loads and stores by whether the page lay on the node of its CPU, `local_ns` and
-    `remote_ns` are the times that these accesses took, without faults.
-
-    `killed_by` is the policy or daemon that killed it, ``""`` without; `oom_score` is as in ``/proc/PID/oom_score``, 0
-    to 2000, at the end, or when it was killed.
+    Attributes
+    ----------
+    name, pid
+        Numbers are 1000 and up, in the order of the scenario.
+    accesses, writes : int
+        Loads, stores and pages of ``read()`` and ``write()``; stores and pages written among them.
+    min_flt, maj_flt : int
+        Faults without and with I/O.
+    cpu_ns, start_ns, end_ns : int
+        CPU time; begin; end, None while it runs.
+    oom_killed, killed_by
+        Killed by the kernel; the policy or daemon that killed it, ``""`` without.
+    oom_score_adj, oom_score : int
+        As set; as in ``/proc/PID/oom_score``, 0 to 2000, at the end, or when it was killed.
+    stalls : dict of int
+        Waiting time in ns by cause, see `docs/results.md`.
+    latency : dict of Latency
+        Times of accesses that did not hit, by kind.
+    rss_anon, rss_file, swapents, page_tables : int
+        Pages at the end of the run, 0 after exit.
+    hiwater_rss : int
+        Most pages that were resident.
+    local, remote : int
+        Its loads and stores by whether the page lay on the node of its CPU.
+    local_ns, remote_ns : int
+        The times that these accesses took, without faults.
     """
 
     name: str
@@ -167,7 +188,7 @@ class Timeline:
         return frame
 
     def to_parquet(self, path: str | Path) -> None:
-        """Write as Parquet. Needs pyarrow."""
+        """Write as Parquet to `path`. Needs pyarrow: ``pip install 'pymem-sim[parquet]'``."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -180,6 +201,8 @@ class Result:
 
     Attributes
     ----------
+    name : str
+        Of the scenario.
     status : {"complete", "interrupted", "time limit", "panic", "stuck"}
     time_ns : int
         Simulated time at the end.
@@ -189,12 +212,25 @@ class Result:
         As ``/proc/meminfo``, in KiB.
     zones : list of dict
         As ``/proc/zoneinfo``, in pages.
+    psi : dict of dict
+        As ``/proc/pressure``: ``total`` in ns, ``avg`` in percent over 10, 60 and 300 s.
     nodes : list of dict
         NUMA nodes: CPUs, distances, tier, and what Linux shows in ``/sys/devices/system/node/nodeN``.
     tasks : dict of TaskResult
     timeline : Timeline
     events : structured array
         Fields time (ns), kind, who, value; `event_kinds` names the kinds and `docs/results.md` their fields.
+    events_dropped : int
+        Events that were too many to keep.
+    oom_kills : list of OomKill
+    devices : list of dict
+        Swap devices in the order given, the disk of files, backing devices: requests, pages, busy time in ns.
+    swap : dict
+        Slots ``total`` and ``free``, and per area; zram and zswap with their own figures.
+    provenance : dict
+        Versions, platform, the scenario and its digest.
+    host_seconds : float
+        What the run took here; not part of what is saved.
     """
 
     name: str
@@ -232,7 +268,7 @@ class Result:
         return Plots(self)
 
     def events_of(self, kind: str) -> NDArray[Any]:
-        """The events of one kind."""
+        """The events of one `kind` of `event_kinds`; another one raises KeyError."""
         if kind not in self.event_kinds:
             raise KeyError(f"{kind!r}; event kinds are {', '.join(self.event_kinds)}")
         return np.asarray(self.events[self.events["kind"] == self.event_kinds.index(kind)])
@@ -262,7 +298,7 @@ class Result:
         }  # fmt: skip
 
     def save(self, folder: str | Path) -> Path:
-        """Write everything into a folder; all of it or nothing.
+        """Write everything into `folder`; all of it or nothing.
 
         An earlier result at the place is replaced; any other folder that is not empty, and a place that cannot be
         written, raise PymemError.

@@ -111,7 +111,7 @@ class Task:
                 raise ScenarioError(f"{key}.content: {error}") from None
 
     def cpus(self, per_node: Sequence[int]) -> tuple[int, ...] | None:
-        """Numbers of the CPUs it may use, given how many each node has; None: all.
+        """Numbers of the CPUs it may use, given how many each node has (`per_node`); None: all.
 
         Raises
         ------
@@ -262,9 +262,18 @@ class Scenario:
             )
 
     def with_settings(self, settings: Mapping[str, Any]) -> Scenario:
-        """A copy with other settings, by dotted names: ``vm.swappiness``, ``machine.memory``, ``seed``, ...
+        """A copy with other settings.
 
-        Values may be strings, as on the command line.  All are set before any is checked against the others.
+        Parameters
+        ----------
+        settings : mapping
+            By dotted names: ``vm.swappiness``, ``machine.memory``, ``seed``, ...  Values may be strings, as on the
+            command line.  All are set before any is checked against the others.
+
+        Raises
+        ------
+        ScenarioError, TunableError
+            Unknown name, or a value that is not accepted.
         """
         tables = {"vm": dict(self.vm), "costs": dict(self.costs)}
         machine: dict[str, Any] = {}
@@ -343,6 +352,13 @@ def scenario_from(value: Mapping[str, Any], base: Path) -> Scenario:
 
 def load(path: str | Path, read: Callable[[Path], bytes] = Path.read_bytes) -> Scenario:
     """The scenario of a TOML file.
+
+    Parameters
+    ----------
+    path : str or Path
+        Relative paths in the file start at its folder; a scenario without a name gets that of the file.
+    read : function
+        Gives the bytes of a path, instead of reading the file.
 
     Raises
     ------

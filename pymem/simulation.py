@@ -245,6 +245,10 @@ def _policy(scenario: Scenario, policy: MemPolicy) -> dict[str, Any]:
 class Simulation:
     """A run in steps; `simulate` is what most people want.
 
+    Parameters
+    ----------
+    scenario : Scenario
+
     Attributes
     ----------
     engine : memcore.engine.Engine

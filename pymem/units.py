@@ -44,6 +44,12 @@ def _bounded(number: int, value: int | str, key: str, limit: int, accepted: str)
 def parse_bytes(value: int | str, key: str = "size") -> int:
     """Bytes of a size such as 4096, ``"4k"``, ``"512MiB"`` or ``"1.5GiB"``.
 
+    Parameters
+    ----------
+    value : int or str
+    key : str
+        What an error calls it.
+
     Raises
     ------
     UnitError
@@ -62,7 +68,19 @@ def parse_bytes(value: int | str, key: str = "size") -> int:
 
 
 def parse_pages(value: int | str, key: str = "size") -> int:
-    """Whole pages of 4096 bytes in a size; a size that is no multiple raises UnitError."""
+    """Whole pages of 4096 bytes in a size, see `parse_bytes`.
+
+    Parameters
+    ----------
+    value : int or str
+    key : str
+        What an error calls it.
+
+    Raises
+    ------
+    UnitError
+        Not a size, or no multiple of a page.
+    """
     size = parse_bytes(value, key)
     if size % PAGE_SIZE:
         raise UnitError(f"{key}: {value!r} is {size} bytes; accepted is a multiple of the page size, {PAGE_SIZE}")
@@ -71,6 +89,12 @@ def parse_pages(value: int | str, key: str = "size") -> int:
 
 def parse_time(value: int | str, key: str = "time") -> int:
     """Nanoseconds of a time such as ``"5ms"`` or ``"1.5s"``; a bare integer, also as text, is nanoseconds.
+
+    Parameters
+    ----------
+    value : int or str
+    key : str
+        What an error calls it.
 
     Raises
     ------
@@ -91,7 +115,19 @@ def parse_time(value: int | str, key: str = "time") -> int:
 
 
 def parse_share(value: float | str, key: str = "share") -> float:
-    """A share from 0 to 1: a number, or percent such as ``"10%"``. Raises UnitError."""
+    """A share from 0 to 1: a number, or percent such as ``"10%"``.
+
+    Parameters
+    ----------
+    value : float or str
+    key : str
+        What an error calls it.
+
+    Raises
+    ------
+    UnitError
+        Not a share.
+    """
     accepted = "a number from 0 to 1, or percent such as '10%'"
     share: float
     if isinstance(value, str):
@@ -109,7 +145,7 @@ def parse_share(value: float | str, key: str = "share") -> float:
 
 
 def format_bytes(size: float) -> str:
-    """A size for people: ``512.0 MiB``."""
+    """A `size` in bytes for people: ``512.0 MiB``."""
     sign, rest = ("-", -size) if size < 0 else ("", size)
     for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
         if round(rest, 0 if unit == "B" else 1) < 1024 or unit == "TiB":  # as printed: never "1024.0 KiB"
@@ -119,12 +155,12 @@ def format_bytes(size: float) -> str:
 
 
 def format_pages(pages: float) -> str:
-    """A number of pages as a size for people."""
+    """A number of `pages` as a size for people."""
     return format_bytes(pages * PAGE_SIZE)
 
 
 def format_time(ns: float) -> str:
-    """A time for people: ``1.25 ms``."""
+    """A time of so many `ns` for people: ``1.25 ms``."""
     if round(abs(ns)) < 1000:
         return f"{ns:.0f} ns"
     for unit, factor in (("µs", 10**3), ("ms", 10**6)):

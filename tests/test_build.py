@@ -237,7 +237,7 @@ def test_an_sdist_holds_all_sources_and_nothing_built(tmp_path):
     assert not [n for n in names if n.endswith((".so", ".c", ".pyc")) or n.startswith(("build/", "out/"))]
 
 
-@pytest.mark.parametrize("target", ["run", "test", "bench", "lint", "debug", "asan", "cover", "clean"])
+@pytest.mark.parametrize("target", ["run", "test", "bench", "docs", "lint", "debug", "asan", "cover", "clean"])
 def test_make_has_the_target(target):
     done = run_in_root("make", "--no-print-directory", "-n", target)
     assert done.returncode == 0, done.stderr

@@ -50,7 +50,17 @@ class System:
 
 @dataclass(frozen=True)
 class Kill:
-    """A decision: whom, with which signal, why, and the score of every task (minus infinity: was no candidate)."""
+    """A decision.
+
+    Attributes
+    ----------
+    victim : int
+        Index of the task in the facts.
+    signal, reason : str
+        SIGKILL or SIGTERM; why.
+    scores : array of float
+        Of every task; minus infinity: was no candidate.
+    """
 
     victim: int
     signal: str
@@ -73,7 +83,7 @@ class Daemon(KernelBadness):
         raise AssertionError("a daemon defines interval_ns")
 
     def check(self, facts: OomFacts, system: System) -> Kill | None:
-        """Look at the machine: whom to kill now, or None."""
+        """Look at the tasks (`facts`) and at the machine (`system`): whom to kill now, or None."""
         raise AssertionError("a daemon defines check")
 
     def _settings(self, times: tuple[str, ...] = (), **bounds: tuple[float, float]) -> None:

@@ -25,7 +25,15 @@ POLL, MAX_POLLS = 100 * MS, 100  # how long it waits for a victim to exit
 
 @dataclass
 class EarlyOom(Daemon):
-    """Settings, in percent: ``-m`` and ``-s``, each with the limit for SIGTERM and the one for SIGKILL."""
+    """Settings, in percent: ``-m`` and ``-s``, each with the limit for SIGTERM and the one for SIGKILL.
+
+    Parameters
+    ----------
+    mem_term, mem_kill : float
+        Available memory.
+    swap_term, swap_kill : float
+        Free swap.
+    """
 
     mem_term: float = 10
     mem_kill: float = 5

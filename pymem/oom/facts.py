@@ -112,13 +112,19 @@ def facts_from(
 
 
 def badness(facts: OomFacts) -> NDArray[np.int64]:
-    """The kernel's points in pages: rss + swap + page tables + adj * (total // 1000) (oom_badness, since 4.17)."""
+    """The kernel's points of the tasks of `facts`: rss + swap + page tables + adj * (total // 1000), in pages.
+
+    As ``oom_badness`` since Linux 4.17.
+    """
     points = facts.rss + facts.swapents + facts.page_tables
     return np.asarray(points + facts.oom_score_adj * (facts.total_pages // 1000), np.int64)
 
 
 def oom_score(facts: OomFacts) -> NDArray[np.int64]:
-    """``/proc/PID/oom_score``, 0 to 2000: (1000 + points*1000/total) * 2/3, divisions truncating towards zero."""
+    """``/proc/PID/oom_score`` of the tasks of `facts`, 0 to 2000.
+
+    (1000 + points * 1000 / total) * 2 / 3, divisions truncating towards zero.
+    """
 
     def quotient(a: NDArray[np.int64], b: int) -> NDArray[np.int64]:
         return np.asarray(np.sign(a) * (np.abs(a) // b), np.int64)

@@ -27,7 +27,15 @@ MIN_SWAP_PERCENT = 5  # of all swap: who uses less is not killed for swap
 
 @dataclass
 class SystemdOomd(Daemon):
-    """Settings as in ``oomd.conf``: SwapUsedLimit and DefaultMemoryPressureLimit in percent, and its duration."""
+    """Settings as in ``oomd.conf``.
+
+    Parameters
+    ----------
+    swap_used_limit, pressure_limit : float
+        SwapUsedLimit and DefaultMemoryPressureLimit, in percent.
+    pressure_duration : int or str
+        DefaultMemoryPressureDurationSec: how long the pressure has to be above its limit.
+    """
 
     swap_used_limit: float = 90
     pressure_limit: float = 60

@@ -21,10 +21,10 @@ class Policy(Protocol):
     """What the simulation asks of a policy."""
 
     def scores(self, facts: OomFacts) -> NDArray[np.float64]:
-        """One score per task; minus infinity: never kill it."""
+        """One score per task of `facts`; minus infinity: never kill it."""
 
     def choose(self, facts: OomFacts) -> int | None:
-        """Index of the victim; None: nobody, the kernel panics."""
+        """Index of the victim in `facts`; None: nobody, the kernel panics."""
 
 
 class Scored:

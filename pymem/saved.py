@@ -34,6 +34,10 @@ def load_result(folder: str | Path) -> Result:
     Only ``result.json`` has to be there. Without the other files the time line and the events are empty, and the
     histograms of latency are rebuilt from the percentiles in ``result.json``, which they then reproduce.
 
+    Parameters
+    ----------
+    folder : str or path
+
     Raises
     ------
     PymemError

@@ -417,7 +417,13 @@ class Simulation:
         )
 
     def timeline(self, after: int = -1) -> Timeline:
-        """The time line so far, or its rows later than a time in ns."""
+        """The time line so far.
+
+        Parameters
+        ----------
+        after : int
+            Only rows later than this time in ns.
+        """
         rows = self.engine.samples(after)
         return Timeline({c: rows[:, i].copy() for i, c in enumerate(door.SAMPLE_COLUMNS)})
 

@@ -13,6 +13,7 @@ A row is what is kept of an access, 64 bits::
     bits 34 to 63   count - 1: repeats of a load or store, else pages
 """
 
+cimport cython
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, realloc
 
@@ -44,6 +45,7 @@ cdef struct place_t:
     uint32_t most                   # pages
 
 
+@cython.nonecheck(False)         # `self` is never None, and checking it would need the GIL
 cdef class Places:
     """Numbers of places, in the order in which they first come.
 

@@ -21,7 +21,7 @@ def params(pages: int) -> dict[str, int]:
     values = tunables.engine_params(tunables.resolve({"transparent_hugepage": "never"}, "6.12"), "6.12", pages)
     costs = {name: cost.default for name, cost in tunables.COSTS.items()}
     boot = dict.fromkeys(("slab_reclaimable", "slab_freeable", "slab_unreclaimable"), 0)
-    return {**values, **costs, **boot, "thread_stack_pages": 5, "buffer_heads": 0, "ramfs_pages": 0}
+    return {**values, **costs, **boot, "thread_stack_pages": 5, "buffer_heads": 0, "ramfs_pages": 0, "ramfs_mapped": 0}
 
 
 # Faster than any real device, so that the host is busy with paging and not with waiting in simulated time.

@@ -6,14 +6,13 @@ A record of a load or store becomes one request however often it repeats, unless
 
 from __future__ import annotations
 
-import os
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pymem.errors import TraceError
+from pymem.files import replacing
 
 from .readers.oracle_general import REQUEST
 from .references import only_task, references
@@ -54,23 +53,12 @@ def export(
         raise TraceError(f"format {form!r}; accepted are {', '.join(FORMATS)}")
     with TraceFile(path) as trace:
         number = only_task(trace, task)
-        with _replacing(Path(out)) as partial:
+        with replacing(out) as partial:
             if form == "address":
                 return _addresses(trace, number, partial, repeats)
             count = _requests(trace, number, partial, repeats)
             _link(partial, count, trace.info.tasks[number].pages)
             return count
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """A hidden file beside the target that gets its name when all went well."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        yield partial
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _pages(trace: TraceFile, number: int, repeats: bool) -> Iterator[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]]:

@@ -13,7 +13,6 @@ A row is what is kept of an access, 64 bits::
     bits 34 to 63   count - 1: repeats of a load or store, else pages
 """
 
-cimport cython
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, realloc
 
@@ -45,7 +44,6 @@ cdef struct place_t:
     uint32_t most                   # pages
 
 
-@cython.nonecheck(False)         # `self` is never None, and checking it would need the GIL
 cdef class Places:
     """Numbers of places, in the order in which they first come.
 
@@ -122,7 +120,7 @@ cdef class Places:
         self.places[self.known].key = key
         self.places[self.known].stream = stream
         self.places[self.known].most = 0
-        self.known += 1
+        self.known = self.known + 1  # += on an attribute needs the GIL in builds that check for None
         self.table[j] = <uint32_t> self.known
         return <int64_t> self.known - 1
 
@@ -165,7 +163,7 @@ cdef class Places:
                     if size[i] > 1 << PAGE_SHIFT:
                         count = (<uint64_t> size[i] + (1 << PAGE_SHIFT) - 1) >> PAGE_SHIFT
                 elif size[i] <= 0:
-                    self.empty += 1
+                    self.empty = self.empty + 1
                     continue
                 else:
                     first = place[i] >> PAGE_SHIFT

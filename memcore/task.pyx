@@ -85,6 +85,22 @@ cdef bint fault_one(machine_t *m, thread_t *t, mm_t *mm, vpn_t vpn, bint write) 
     return True
 
 
+cdef inline uint64_t hit_singles(const uint32_t *rec, pte_t *ptes, uint64_t i, uint64_t stop, uint64_t good,
+                                 uint64_t mask) noexcept nogil:
+    # accesses one by one, until one misses: its index, or `stop`; for `good` and `mask` see hit_run
+    cdef uint32_t r
+    cdef uint64_t w
+    while i < stop:
+        r = rec[i]
+        w = r >> 31
+        r &= 0x7fffffff
+        if (ptes[r] ^ good) & (mask + 2 * w):
+            return i
+        ptes[r] |= PTE_YOUNG + 2 * PTE_YOUNG * w         # and PTE_DIRTY
+        i += 1
+    return i
+
+
 cdef inline uint64_t hit_run(const uint32_t *rec, pte_t *ptes, uint64_t i, uint64_t stop, uint64_t home,
                              uint64_t node_bits) noexcept nogil:
     """Completes accesses from i on until one misses; returns its index, or `stop`.
@@ -100,14 +116,9 @@ cdef inline uint64_t hit_run(const uint32_t *rec, pte_t *ptes, uint64_t i, uint6
     cdef uint64_t good = home | PTE_PRESENT | PTE_WRITE
     cdef uint64_t mask = node_bits | PTE_PRESENT         # of what must be good; twice 1, PTE_WRITE, for a store
     cdef uint64_t near = i + SINGLES if i + SINGLES < stop else stop
-    while i < near:
-        r0 = rec[i]
-        w0 = r0 >> 31
-        r0 &= 0x7fffffff
-        if (ptes[r0] ^ good) & (mask + 2 * w0):
-            return i
-        ptes[r0] |= PTE_YOUNG + 2 * PTE_YOUNG * w0       # and PTE_DIRTY
-        i += 1
+    i = hit_singles(rec, ptes, i, near, good, mask)
+    if i < near:
+        return i
     while i + PTE_AHEAD + 4 <= stop:
         mm_prefetchw(&ptes[rec[i + PTE_AHEAD] & 0x7fffffff])
         mm_prefetchw(&ptes[rec[i + PTE_AHEAD + 1] & 0x7fffffff])
@@ -133,15 +144,7 @@ cdef inline uint64_t hit_run(const uint32_t *rec, pte_t *ptes, uint64_t i, uint6
         ptes[r2] |= PTE_YOUNG + 2 * PTE_YOUNG * w2
         ptes[r3] |= PTE_YOUNG + 2 * PTE_YOUNG * w3
         i += 4
-    while i < stop:
-        r0 = rec[i]
-        w0 = r0 >> 31
-        r0 &= 0x7fffffff
-        if (ptes[r0] ^ good) & (mask + 2 * w0):
-            return i
-        ptes[r0] |= PTE_YOUNG + 2 * PTE_YOUNG * w0
-        i += 1
-    return i
+    return hit_singles(rec, ptes, i, stop, good, mask)
 
 
 cdef inline void look_ahead(machine_t *m, const uint32_t *rec, const pte_t *ptes, uint64_t i, uint64_t end,

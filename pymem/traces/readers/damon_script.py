@@ -10,6 +10,7 @@ import numpy as np
 from .base import Batch, Reader
 from .blocks import Streams
 from .damon import MOST_SLICES, check, expanded
+from .text import told
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,8 +47,7 @@ class DamonScript(Reader):
         self.sees_stores = False
 
     def sniff(self, head: bytes) -> bool:
-        lines = [line for line in head.splitlines()[:20] if line.strip() and not line.startswith(b"#")]
-        return bool(lines) and all(_LINE.fullmatch(line) for line in lines[: max(len(lines) - 1, 1)])
+        return told(head, _LINE)
 
     def read(self, source: Source) -> Iterator[Batch]:
         targets = Streams()

@@ -12,6 +12,7 @@ import numpy as np
 
 from .base import Batch, Reader
 from .blocks import Streams
+from .text import told
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,8 +48,7 @@ class Perf(Reader):
         self.sees_stores = False
 
     def sniff(self, head: bytes) -> bool:
-        lines = [line for line in head.splitlines()[:20] if line.strip() and not line.startswith(b"#")]
-        return bool(lines) and all(_LINE.fullmatch(line) for line in lines[: max(len(lines) - 1, 1)])
+        return told(head, _LINE)
 
     def read(self, source: Source) -> Iterator[Batch]:
         processes = Streams()

@@ -213,3 +213,9 @@ def sniffed(head: bytes, pattern: bytes, *, most: int = 100) -> bool:
     lines = [line for line in lines[:most] if line.strip() and not line.startswith(b"#")]
     matcher: re.Pattern[Any] = re.compile(pattern)
     return bool(lines) and all(matcher.fullmatch(line.strip()) for line in lines)
+
+
+def told(head: bytes, line: re.Pattern[bytes]) -> bool:
+    """Whether the first 20 lines, empty ones and comments aside, match as they stand; the last may be cut off."""
+    lines = [each for each in head.splitlines()[:20] if each.strip() and not each.startswith(b"#")]
+    return bool(lines) and all(line.fullmatch(each) for each in lines[: max(len(lines) - 1, 1)])

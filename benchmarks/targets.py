@@ -209,9 +209,11 @@ def sizes(accesses: int) -> Iterator[Row]:
 
 
 def memory() -> Iterator[Row]:
-    """Host bytes per simulated frame, page table of one task that maps them included."""
+    """Host bytes per simulated frame, page table of one task that maps them included; and the largest machine."""
     _, used, frames = in_own_process("full")
     yield Row("host bytes per frame in use, with the page table", [used / frames], 50, 40, limit=True)
+    took, _, _ = in_own_process("tebibyte")
+    yield Row("seconds until a machine of 1 TiB is there", [took], 1, 0.1, limit=True)
 
 
 def pressure() -> Iterator[Row]:

@@ -25,6 +25,7 @@ ctypedef struct io_ring_t:       # requests in order of completion
 ctypedef struct blkdev_t:
     int32_t id
     bint rotational
+    bint synchronous             # copying a page is work of a CPU
     ns_t latency[2]              # read, write: one page, idle device
     ns_t issue[2]                # latency / queue depth: earliest distance between two starts
     ns_t page_ns                 # 4096 bytes / bandwidth
@@ -40,10 +41,11 @@ ctypedef struct blkdev_t:
     ns_t busy_ns
     double write_bw              # pages/s, what the flusher believes (9.3)
 
-cdef int blkdev_init(blkdev_t *d, int id, bint rotational, ns_t read_ns, ns_t write_ns, int queue_depth,
-                     int64_t bandwidth) except -1
+cdef int blkdev_init(blkdev_t *d, int id, bint rotational, bint synchronous, ns_t read_ns, ns_t write_ns,
+                     int queue_depth, int64_t bandwidth) except -1
 cdef void blkdev_free(blkdev_t *d) noexcept nogil
 cdef ns_t blk_submit(blkdev_t *d, int rw, int kind, uint32_t pfn, uint64_t pos, ns_t now) noexcept nogil
+cdef ns_t blk_transfer(blkdev_t *d, int rw, ns_t now) noexcept nogil
 
 
 cdef inline ns_t blk_never() noexcept nogil:

@@ -4,6 +4,9 @@ A request starts when the device may take another one (every latency / queue_dep
 the bus has carried its predecessor (4096 bytes / bandwidth), and completes one latency later. A request
 that continues its predecessor on the medium is merged with it: it costs its share of the bandwidth only.
 Completions of one direction come in the order of submission, so a ring per direction holds them.
+
+A synchronous device (BLK_FEAT_SYNCHRONOUS: brd, pmem) is memory that the CPU copies to and from: a request is over
+when its submission returns.
 """
 
 from libc.stdlib cimport free, malloc
@@ -12,14 +15,15 @@ from .debug cimport mm_host_oom
 from .types cimport int64_t, ns_t, uint32_t, uint64_t
 
 
-cdef int blkdev_init(blkdev_t *d, int id, bint rotational, ns_t read_ns, ns_t write_ns, int queue_depth,
-                     int64_t bandwidth) except -1:
+cdef int blkdev_init(blkdev_t *d, int id, bint rotational, bint synchronous, ns_t read_ns, ns_t write_ns,
+                     int queue_depth, int64_t bandwidth) except -1:
     """Times in ns for one page, bandwidth in bytes/s. Raises ValueError on nonsense, MemoryError."""
     cdef int rw
     if read_ns < 0 or write_ns < 0 or queue_depth < 1 or bandwidth < 1:
         raise ValueError("device figures must be positive")
     d.id = id
     d.rotational = rotational
+    d.synchronous = synchronous
     d.latency[0] = read_ns
     d.latency[1] = write_ns
     d.issue[0] = read_ns // queue_depth
@@ -89,3 +93,14 @@ cdef ns_t blk_submit(blkdev_t *d, int rw, int kind, uint32_t pfn, uint64_t pos, 
     if done < d.next_done:
         d.next_done = done
     return done
+
+
+cdef ns_t blk_transfer(blkdev_t *d, int rw, ns_t now) noexcept nogil:
+    """Copies one page to or from a synchronous device; returns when the CPU that does it is through. Copies begin
+    no closer together than the device's parallelism and bandwidth allow."""
+    cdef ns_t start = now if now > d.next_start else d.next_start
+    d.next_start = start + (d.issue[rw] if d.issue[rw] > d.page_ns else d.page_ns)
+    d.busy_ns += d.next_start - start
+    d.ios[rw] += 1
+    d.pages[rw] += 1
+    return start + d.latency[rw]

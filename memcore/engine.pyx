@@ -64,7 +64,7 @@ cdef class Engine:
         "free", "percpu", "metadata", "foreign", "watermarks", "protection"}]}; a zone's kernel memory is
         what of `managed` is not `free`, `percpu` or `metadata`.
     cpu_nodes: node of each CPU.
-    devices: [{"rotational", "read_ns", "write_ns", "queue_depth", "bandwidth"}].
+    devices: [{"rotational", "synchronous" (default False), "read_ns", "write_ns", "queue_depth", "bandwidth"}].
     swaps: [{"slots", "priority" (None: automatic), "device", "rotational", "zram"}]; "zram" is None or
         {"codec", "second" (-1: none), "compress_ns": [2], "decompress_ns": [2], "limit_pages", "backing" (device or
         -1), "writeback", "recompress", "idle_after" (s), "period" (ns), "store"}, see zram.pxd.
@@ -110,7 +110,7 @@ cdef class Engine:
             m.nodes[nid].nr_cpus += 1
         self.add_devices(devices)
         add_nodes(m, nodes)
-        self.add_swaps(swaps)
+        self.add_swaps(swaps, devices)
         add_compression(&self.m, swaps, contents, zswap)
         self.add_files(files)
         add_policies(m, policies)
@@ -132,11 +132,11 @@ cdef class Engine:
             raise MemoryError("devices")
         for i, d in enumerate(devices):
             m.nr_devs = i + 1
-            blkdev_init(&m.devs[i], i, d["rotational"], d["read_ns"], d["write_ns"], d["queue_depth"],
-                        d["bandwidth"])
+            blkdev_init(&m.devs[i], i, d["rotational"], d.get("synchronous", False), d["read_ns"], d["write_ns"],
+                        d["queue_depth"], d["bandwidth"])
         return 0
 
-    cdef int add_swaps(self, swaps) except -1:
+    cdef int add_swaps(self, swaps, devices) except -1:
         cdef machine_t *m = &self.m
         swap_init(&m.swap)
         if sum(s["slots"] for s in swaps) >= (1 << 32) - 2:
@@ -146,7 +146,8 @@ cdef class Engine:
             prio = s.get("priority")
             zrams += s.get("zram") is not None
             swap_add_area(&m.swap, s["slots"], 0 if prio is None else prio, prio is not None, s["device"],
-                          zrams if s.get("zram") is not None else 0, s.get("rotational", False))
+                          zrams if s.get("zram") is not None else 0, s.get("rotational", False),
+                          s.get("zram") is not None or devices[s["device"]].get("synchronous", False))
         swap_finish(&m.swap, m.nr_cpus)
         return 0
 

@@ -298,7 +298,7 @@ cdef int do_swap_page(machine_t *m, thread_t *t, mm_t *mm, vma_t *vma, vpn_t vpn
     else:
         major[0] = True
         t.fault_kind = LAT_SWAP_IN
-        if m.nr_zrams and s.count == 1 and swap_is_inline(m, slot):
+        if m.swap.nr_synchronous and s.count == 1 and swap_is_inline(m, slot):
             return swapin_direct(m, t, mm, vma, vpn, write)
         pfn = swapin_readahead(m, mm, vma, vpn, slot, &retry)
         if pfn == NIL:

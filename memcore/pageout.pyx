@@ -6,7 +6,7 @@ Sources: mm/filemap.c, mm/swap_state.c, mm/page_io.c, mm/vmscan.c (pageout, __re
 """
 from libc.stdlib cimport malloc
 
-from .blkdev cimport IO_BIO_WRITE, IO_PAGE_READ, IO_PAGE_WRITE, IO_READ, IO_WRITE, blk_submit
+from .blkdev cimport IO_BIO_WRITE, IO_PAGE_READ, IO_PAGE_WRITE, IO_READ, IO_WRITE, blk_submit, blk_transfer, blkdev_t
 from .content cimport CONTENT_ZERO, content_flags, content_of_write
 from .debug cimport MM_BUG_ON
 from .filemap cimport filemap_set, filemap_t
@@ -27,7 +27,7 @@ from .vmstat cimport (NR_FILE_PAGES, NR_SWAPCACHED, NR_VMSCAN_WRITE, NR_WRITEBAC
                       PGPGOUT, PGROTATED, PSWPIN, PSWPOUT, SWPIN_ZERO, SWPOUT_ZERO, WORKINGSET_ACTIVATE_ANON,
                       WORKINGSET_REFAULT_ANON, WORKINGSET_RESTORE_ANON)
 from .workingset cimport workingset_eviction, workingset_test_recent
-from .writeback cimport account_page_cleaned, start_page_writeback, write_file_page
+from .writeback cimport account_page_cleaned, end_writeback, start_page_writeback, write_file_page
 from .zram cimport zram_in_memory, zram_number, zram_read, zram_slot_free_notify, zram_t, zram_write
 from .zswap cimport zswap_invalidate, zswap_load, zswap_store
 
@@ -73,11 +73,22 @@ cdef void add_to_page_cache(machine_t *m, filemap_t *f, uint64_t index, pfn_t pf
     folio_add_lru(m, pfn)
 
 
+cdef void submit_io(machine_t *m, int disk, int rw, int kind, pfn_t pfn, uint64_t pos) noexcept nogil:
+    """One page to or from position `pos` of a device; `end_io` is called when that is over, before this returns on a
+    synchronous device."""
+    cdef blkdev_t *d = &m.devs[disk]
+    if d.synchronous:
+        m.now = blk_transfer(d, rw, m.now)
+        end_io(m, kind, pfn)
+    else:
+        note_io(m, blk_submit(d, rw, kind, pfn, pos, m.now))
+
+
 cdef void read_file_page(machine_t *m, filemap_t *f, pfn_t pfn) noexcept nogil:
     """Starts filling a page-cache frame from the device; it is locked until then."""
     m.frames[pfn].flags |= PG_LOCKED
     count(m, PGPGIN, 4)
-    note_io(m, blk_submit(&m.devs[f.disk], IO_READ, IO_PAGE_READ, pfn, ((<uint64_t> f.id) << 40) + m.frames[pfn].index, m.now))
+    submit_io(m, f.disk, IO_READ, IO_PAGE_READ, pfn, ((<uint64_t> f.id) << 40) + m.frames[pfn].index)
 
 
 cdef inline void count_swapcache(machine_t *m, pfn_t pfn, int64_t by) noexcept nogil:
@@ -141,9 +152,15 @@ cdef void swap_readpage(machine_t *m, swp_t slot, pfn_t pfn) noexcept nogil:
     if a.zram:
         zram_readpage(m, zram_number(m, a.zram), slot, pfn)
         return
+    read_area(m, a, slot, pfn)
+
+
+cdef inline void read_area(machine_t *m, swap_area_t *a, swp_t slot, pfn_t pfn) noexcept nogil:
     m.frames[pfn].flags |= PG_LOCKED
-    count(m, PGPGIN, 4)
-    note_io(m, blk_submit(&m.devs[a.disk], IO_READ, IO_PAGE_READ, pfn, (<uint64_t> 1 << 62) + slot, m.now))
+    if not (a.synchronous and m.v61):
+        # 6.1 hands a page to such a device without a request (bdev_read_page), so no block layer counts it
+        count(m, PGPGIN, 4)
+    submit_io(m, a.disk, IO_READ, IO_PAGE_READ, pfn, (<uint64_t> 1 << 62) + slot)
 
 
 cdef void zram_readpage(machine_t *m, zram_t *z, swp_t slot, pfn_t pfn) noexcept nogil:
@@ -152,27 +169,30 @@ cdef void zram_readpage(machine_t *m, zram_t *z, swp_t slot, pfn_t pfn) noexcept
         count(m, PGPGIN, 4)
     if not zram_read(m, z, slot):
         m.frames[pfn].flags |= PG_LOCKED
-        note_io(m, blk_submit(&m.devs[z.conf.backing], IO_READ, IO_PAGE_READ, pfn, z.table[slot - z.base + 1].block, m.now))
+        submit_io(m, z.conf.backing, IO_READ, IO_PAGE_READ, pfn, z.table[slot - z.base + 1].block)
 
 
 cdef bint swap_is_inline(machine_t *m, swp_t slot) noexcept nogil:
     """Can the slot be read without waiting for a disk (SWP_SYNCHRONOUS_IO)?"""
-    cdef int zram = swap_area_of(&m.swap, slot).zram
-    return zram != 0 and zram_in_memory(zram_number(m, zram), slot)
+    cdef swap_area_t *a = swap_area_of(&m.swap, slot)
+    return a.synchronous and (a.zram == 0 or zram_in_memory(zram_number(m, a.zram), slot))
 
 
 cdef bint swap_read_direct(machine_t *m, swp_t slot, pfn_t pfn) noexcept nogil:
     """Reads such a slot into a frame outside the swap cache. False if it needs a disk by now."""
-    cdef zram_t *z = zram_number(m, swap_area_of(&m.swap, slot).zram)
+    cdef swap_area_t *a = swap_area_of(&m.swap, slot)
     if m.swap.slots[slot].flags & SWP_ZERO:
         count(m, SWPIN_ZERO, 1)
         return True
     if m.zswap != NULL and zswap_load(m, slot, pfn, False):
         return True
-    if not zram_in_memory(z, slot):
+    if a.zram and not zram_in_memory(zram_number(m, a.zram), slot):
         return False
     count(m, PSWPIN, 1)
-    zram_readpage(m, z, slot, pfn)
+    if a.zram:
+        zram_readpage(m, zram_number(m, a.zram), slot, pfn)
+    else:
+        read_area(m, a, slot, pfn)
     return True
 
 
@@ -233,8 +253,7 @@ cdef void swap_put(machine_t *m, swp_t slot) noexcept nogil:
 
 cdef void submit_swap_write(machine_t *m, pfn_t pfn) noexcept nogil:
     cdef swp_t slot = m.frames[pfn].swap
-    note_io(m, blk_submit(&m.devs[swap_area_of(&m.swap, slot).disk], IO_WRITE, IO_PAGE_WRITE, pfn,
-                          (<uint64_t> 1 << 62) + slot, m.now))
+    submit_io(m, swap_area_of(&m.swap, slot).disk, IO_WRITE, IO_PAGE_WRITE, pfn, (<uint64_t> 1 << 62) + slot)
 
 
 cdef void start_plug(machine_t *m) noexcept nogil:
@@ -337,9 +356,10 @@ cdef void swap_write_device(machine_t *m, pfn_t pfn, uint32_t row) noexcept nogi
         if zram_write(m, zram_number(m, a.zram), p.swap, row) != MM_OK:
             p.flags |= PG_DIRTY
         return
-    count(m, PGPGOUT, 4)
+    if not (a.synchronous and m.v61):
+        count(m, PGPGOUT, 4)
     start_page_writeback(m, pfn)
-    if m.curr and m.curr.plugged:
+    if m.curr and m.curr.plugged and not a.synchronous:
         add_to_plug(m, m.curr, pfn)
     else:
         submit_swap_write(m, pfn)
@@ -448,22 +468,6 @@ cdef void wake_page_waiters(machine_t *m, pfn_t pfn) noexcept nogil:
         after = m.threads[id].wait_next
         m.ops.wake(m, m.threads[id])
         id = after
-
-
-cdef void end_writeback(machine_t *m, pfn_t pfn) noexcept nogil:
-    """folio_end_writeback: a page reclaim is waiting for goes to the inactive tail."""
-    cdef page_t *p = &m.frames[pfn]
-    p.flags &= ~PG_WRITEBACK
-    mod_node(m, pfn, NR_WRITEBACK, -1)
-    mod_node(m, pfn, NR_WRITTEN, 1)
-    page_zone(m, pfn).nr_write_pending -= 1
-    if p.flags & PG_RECLAIM:
-        p.flags &= ~PG_RECLAIM
-        if p.flags & PG_LRU and not p.flags & (PG_UNEVICTABLE | PG_DIRTY | PG_LOCKED):
-            lru_del(m, pfn)
-            p.flags &= ~PG_ACTIVE
-            lru_add_tail(m, pfn)
-            count(m, PGROTATED, 1)
 
 
 cdef void end_io(machine_t *m, int kind, pfn_t pfn) noexcept nogil:

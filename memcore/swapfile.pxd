@@ -37,8 +37,9 @@ ctypedef struct swap_area_t:
     uint32_t inuse
     int32_t prio
     int32_t disk                 # block device; -1: no device (zram)
-    int32_t zram                 # number of the zram device, whose I/O completes inline; 0: none
+    int32_t zram                 # number of the zram device; 0: none
     bint rotational
+    bint synchronous             # SWP_SYNCHRONOUS_IO: I/O completes inline
     swap_cluster_t *clusters     # from 1; 0 = none
     uint32_t nclusters
     cluster_list_t free_clusters
@@ -64,11 +65,12 @@ ctypedef struct swap_info_t:
     int32_t rotor                # round robin among areas of equal priority
     int32_t least_priority
     int32_t nr_rotational
+    int32_t nr_synchronous
     bint use_cache
 
 cdef int swap_init(swap_info_t *si) except -1
 cdef int swap_add_area(swap_info_t *si, uint32_t nslots, int prio, bint has_prio, int disk, int zram,
-                       bint rotational) except -1
+                       bint rotational, bint synchronous) except -1
 cdef int swap_finish(swap_info_t *si, int nr_cpus) except -1
 cdef void swap_free_all(swap_info_t *si) noexcept nogil
 cdef swp_t get_swap_page(swap_info_t *si, int cpu) noexcept nogil

@@ -25,7 +25,7 @@ cdef int swap_init(swap_info_t *si) except -1:
 
 
 cdef int swap_add_area(swap_info_t *si, uint32_t nslots, int prio, bint has_prio, int disk, int zram,
-                       bint rotational) except -1:
+                       bint rotational, bint synchronous) except -1:
     """swapon. The kernel's automatic priorities go down from -2. Raises ValueError or MemoryError."""
     cdef int at, i
     cdef swap_area_t *a
@@ -46,9 +46,12 @@ cdef int swap_add_area(swap_info_t *si, uint32_t nslots, int prio, bint has_prio
     a.disk = disk
     a.zram = zram
     a.rotational = rotational
+    a.synchronous = synchronous
     si.nr_areas += 1
     if rotational:
         si.nr_rotational += 1
+    if synchronous:
+        si.nr_synchronous += 1
     return 0
 
 

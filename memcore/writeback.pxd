@@ -6,6 +6,7 @@ from .types cimport int64_t, pfn_t, uint64_t
 cdef void account_page_dirtied(machine_t *m, filemap_t *f, pfn_t pfn) noexcept nogil
 cdef void account_page_cleaned(machine_t *m, filemap_t *f, pfn_t pfn) noexcept nogil
 cdef void start_page_writeback(machine_t *m, pfn_t pfn) noexcept nogil
+cdef void end_writeback(machine_t *m, pfn_t pfn) noexcept nogil
 cdef void domain_dirty_limits(machine_t *m) noexcept nogil
 cdef int64_t dirty_pos_ratio(int64_t freerun, int64_t limit, int64_t dirty) noexcept nogil
 cdef uint64_t dirty_poll_interval(int64_t dirty, int64_t thresh) noexcept nogil

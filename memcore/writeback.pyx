@@ -5,17 +5,18 @@ flusher writes, above the middle of both writers begin to sleep, at the hard one
 writes files that have been dirty for dirty_expire, looked at every dirty_writeback. Reclaim itself leaves
 dirty file pages to the flusher (see vmscan).
 """
-from .blkdev cimport IO_BIO_WRITE, IO_PAGE_WRITE, IO_WRITE, blk_submit, blkdev_t
+from .blkdev cimport IO_BIO_WRITE, IO_PAGE_WRITE, IO_WRITE, blk_submit, blk_transfer, blkdev_t
 from .clock cimport NS_PER_MS, NS_PER_SEC
 from .filemap cimport filemap_find_dirty, filemap_t
 from .machine cimport (EV_DIRTY_THROTTLE, EV_WRITEBACK, count, global_free, global_node_stat, log_event,
-                       machine_t, mm_charge, mod_node, note_io, page_zone, wb_t)
-from .page cimport PG_DIRTY, PG_WRITEBACK, page_t
+                       lru_add_tail, lru_del, machine_t, mm_charge, mod_node, note_io, page_zone, wb_t)
+from .page cimport PG_ACTIVE, PG_DIRTY, PG_LOCKED, PG_LRU, PG_RECLAIM, PG_UNEVICTABLE, PG_WRITEBACK, page_t
 from .rmap cimport page_mkclean
 from .slab cimport attach_buffers, bios_change
 from .thread cimport STALL_DEVICE, STALL_DIRTY, STALL_FSYNC, thread_t
 from .types cimport int64_t, ns_t, pfn_t, uint64_t
-from .vmstat cimport NR_ACTIVE_FILE, NR_DIRTIED, NR_DIRTY, NR_INACTIVE_FILE, NR_WRITEBACK, PGPGOUT
+from .vmstat cimport (NR_ACTIVE_FILE, NR_DIRTIED, NR_DIRTY, NR_INACTIVE_FILE, NR_WRITEBACK, NR_WRITTEN, PGPGOUT,
+                      PGROTATED)
 
 cdef enum:
     BANDWIDTH_INTERVAL_MS = 200
@@ -57,12 +58,29 @@ cdef void start_page_writeback(machine_t *m, pfn_t pfn) noexcept nogil:
     page_zone(m, pfn).nr_write_pending += 1
 
 
+cdef void end_writeback(machine_t *m, pfn_t pfn) noexcept nogil:
+    """folio_end_writeback: a page reclaim is waiting for goes to the inactive tail."""
+    cdef page_t *p = &m.frames[pfn]
+    p.flags &= ~PG_WRITEBACK
+    mod_node(m, pfn, NR_WRITEBACK, -1)
+    mod_node(m, pfn, NR_WRITTEN, 1)
+    page_zone(m, pfn).nr_write_pending -= 1
+    if p.flags & PG_RECLAIM:
+        p.flags &= ~PG_RECLAIM
+        if p.flags & PG_LRU and not p.flags & (PG_UNEVICTABLE | PG_DIRTY | PG_LOCKED):
+            lru_del(m, pfn)
+            p.flags &= ~PG_ACTIVE
+            lru_add_tail(m, pfn)
+            count(m, PGROTATED, 1)
+
+
 cdef int write_file_page(machine_t *m, filemap_t *f, pfn_t pfn) noexcept nogil:
     """Starts writing a dirty file page: PTEs become read-only, the device gets it. Returns how many PTEs."""
     cdef uint64_t index = m.frames[pfn].index
     cdef int kind = IO_PAGE_WRITE
     cdef int cleaned = page_mkclean(m, pfn)
-    if index != f.bio_end:
+    cdef blkdev_t *d = &m.devs[f.disk]
+    if index != f.bio_end and not d.synchronous:
         kind = IO_BIO_WRITE
         bios_change(m, 1)
     f.bio_end = index + 1
@@ -70,7 +88,11 @@ cdef int write_file_page(machine_t *m, filemap_t *f, pfn_t pfn) noexcept nogil:
     start_page_writeback(m, pfn)
     count(m, PGPGOUT, 4)
     m.wbs[f.disk].written += 1
-    note_io(m, blk_submit(&m.devs[f.disk], IO_WRITE, kind, pfn, ((<uint64_t> f.id) << 40) + index, m.now))
+    if d.synchronous:
+        m.now = blk_transfer(d, IO_WRITE, m.now)
+        end_writeback(m, pfn)
+    else:
+        note_io(m, blk_submit(d, IO_WRITE, kind, pfn, ((<uint64_t> f.id) << 40) + index, m.now))
     return cleaned
 
 

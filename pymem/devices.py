@@ -20,7 +20,7 @@ class Disk:
 
     Parameters
     ----------
-    kind : {"nvme", "sata", "hdd", "ramdisk"}
+    kind : {"nvme", "sata", "hdd", "pmem", "ramdisk"}
         Where the other figures come from unless given (reference figures of one 4 KiB request).
     read, write : int or str, optional
         Latency of one request on the idle device, for example ``"80us"``.
@@ -29,6 +29,9 @@ class Disk:
     bandwidth : int or str, optional
         Bytes per second.
     rotational : bool, optional
+    synchronous : bool, optional
+        Memory that a CPU copies to and from while it waits (brd, pmem): a request takes CPU time instead of waiting,
+        and a page swapped in from there skips the swap cache (SWP_SYNCHRONOUS_IO).
     """
 
     kind: str = "nvme"
@@ -37,14 +40,16 @@ class Disk:
     queue_depth: int | None = None
     bandwidth: int | str | None = None
     rotational: bool | None = None
+    synchronous: bool | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.kind, str) or self.kind not in DISK_KINDS:
             raise ScenarioError(f"disk.kind: {self.kind!r}; accepted are {', '.join(sorted(DISK_KINDS))}")
         if self.queue_depth is not None:
             integer(self.queue_depth, "disk.queue_depth", 1, 65536)
-        if self.rotational is not None and not isinstance(self.rotational, bool):
-            raise ScenarioError(f"disk.rotational: {self.rotational!r}; accepted is true or false")
+        for name in ("rotational", "synchronous"):
+            if getattr(self, name) not in (None, False, True):
+                raise ScenarioError(f"disk.{name}: {getattr(self, name)!r}; accepted is true or false")
         figures = self.figures()
         if figures["bandwidth"] < PAGE_SIZE:
             raise ScenarioError(f"disk.bandwidth: {self.bandwidth!r}; accepted is at least {PAGE_SIZE} bytes/s")
@@ -54,23 +59,25 @@ class Disk:
 
     def figures(self) -> dict[str, Any]:
         """What the engine wants to know: ns, requests, bytes/s."""
-        read, write, depth, bandwidth, rotational = DISK_KINDS[self.kind]
+        read, write, depth, bandwidth, rotational, synchronous = DISK_KINDS[self.kind]
         return {
             "read_ns": read if self.read is None else parse_time(self.read, "disk.read"),
             "write_ns": write if self.write is None else parse_time(self.write, "disk.write"),
             "queue_depth": depth if self.queue_depth is None else self.queue_depth,
             "bandwidth": bandwidth if self.bandwidth is None else parse_bytes(self.bandwidth, "disk.bandwidth"),
             "rotational": rotational if self.rotational is None else self.rotational,
+            "synchronous": synchronous if self.synchronous is None else self.synchronous,
         }
 
 
-# read ns, write ns, queue depth, bytes/s, rotational.  Published 4 KiB figures: 7200 rpm disk 7.5/5.4 ms, SATA
-# SSD 152/30 µs at depth 1, NVMe 72/24 µs; see docs/model.md.
-DISK_KINDS: dict[str, tuple[int, int, int, int, bool]] = {
-    "hdd": (8_000_000, 6_000_000, 1, 150_000_000, True),
-    "sata": (130_000, 35_000, 32, 500_000_000, False),
-    "nvme": (80_000, 25_000, 64, 2_000_000_000, False),
-    "ramdisk": (1_000, 1_000, 64, 10_000_000_000, False),
+# read ns, write ns, queue depth, bytes/s, rotational, synchronous.  Published 4 KiB figures: 7200 rpm disk 7.5/5.4 ms,
+# SATA SSD 152/30 µs at depth 1, NVMe 72/24 µs; see docs/model.md.
+DISK_KINDS: dict[str, tuple[int, int, int, int, bool, bool]] = {
+    "hdd": (8_000_000, 6_000_000, 1, 150_000_000, True, False),
+    "sata": (130_000, 35_000, 32, 500_000_000, False, False),
+    "nvme": (80_000, 25_000, 64, 2_000_000_000, False, False),
+    "pmem": (1_000, 2_000, 64, 6_000_000_000, False, True),
+    "ramdisk": (1_000, 1_000, 64, 10_000_000_000, False, True),
 }
 
 
@@ -143,7 +150,7 @@ class SwapDevice:
     priority : int, optional
         -1 to 32767, higher is used first; without one, areas come in the order given, after all that have one.
     **figures
-        Of a disk `read`, `write`, `queue_depth`, `bandwidth` and `rotational`, see `Disk`; of a compressed one `codec`,
+        Of a disk `read`, `write`, `queue_depth`, `bandwidth`, `rotational` and `synchronous`, see `Disk`; of a compressed one `codec`,
         `recompress`, `recompress_what`, `writeback_what`, `mem_limit`, `backing`, `idle_after` and `period`, see
         `Compression`.
     """

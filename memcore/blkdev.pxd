@@ -45,7 +45,18 @@ cdef int blkdev_init(blkdev_t *d, int id, bint rotational, bint synchronous, ns_
                      int queue_depth, int64_t bandwidth) except -1
 cdef void blkdev_free(blkdev_t *d) noexcept nogil
 cdef ns_t blk_submit(blkdev_t *d, int rw, int kind, uint32_t pfn, uint64_t pos, ns_t now) noexcept nogil
-cdef ns_t blk_transfer(blkdev_t *d, int rw, ns_t now) noexcept nogil
+
+
+cdef inline ns_t blk_transfer(blkdev_t *d, int rw, ns_t now) noexcept nogil:
+    # Copies one page to or from a synchronous device; returns when the CPU that does it is through. Copies begin no
+    # closer together than the device's parallelism and bandwidth allow.
+    cdef ns_t start = now if now > d.next_start else d.next_start
+    cdef ns_t busy = d.issue[rw] if d.issue[rw] > d.page_ns else d.page_ns
+    d.next_start = start + busy
+    d.busy_ns += busy
+    d.ios[rw] += 1
+    d.pages[rw] += 1
+    return start + d.latency[rw]
 
 
 cdef inline ns_t blk_never() noexcept nogil:

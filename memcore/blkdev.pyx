@@ -93,14 +93,3 @@ cdef ns_t blk_submit(blkdev_t *d, int rw, int kind, uint32_t pfn, uint64_t pos, 
     if done < d.next_done:
         d.next_done = done
     return done
-
-
-cdef ns_t blk_transfer(blkdev_t *d, int rw, ns_t now) noexcept nogil:
-    """Copies one page to or from a synchronous device; returns when the CPU that does it is through. Copies begin
-    no closer together than the device's parallelism and bandwidth allow."""
-    cdef ns_t start = now if now > d.next_start else d.next_start
-    d.next_start = start + (d.issue[rw] if d.issue[rw] > d.page_ns else d.page_ns)
-    d.busy_ns += d.next_start - start
-    d.ios[rw] += 1
-    d.pages[rw] += 1
-    return start + d.latency[rw]

@@ -156,11 +156,14 @@ cdef void swap_readpage(machine_t *m, swp_t slot, pfn_t pfn) noexcept nogil:
 
 
 cdef inline void read_area(machine_t *m, swap_area_t *a, swp_t slot, pfn_t pfn) noexcept nogil:
-    m.frames[pfn].flags |= PG_LOCKED
+    # 6.1 hands a page to a synchronous device without a request (bdev_read_page), so no block layer counts it
     if not (a.synchronous and m.v61):
-        # 6.1 hands a page to such a device without a request (bdev_read_page), so no block layer counts it
         count(m, PGPGIN, 4)
-    submit_io(m, a.disk, IO_READ, IO_PAGE_READ, pfn, (<uint64_t> 1 << 62) + slot)
+    if a.synchronous:
+        m.now = blk_transfer(&m.devs[a.disk], IO_READ, m.now)
+        return
+    m.frames[pfn].flags |= PG_LOCKED
+    note_io(m, blk_submit(&m.devs[a.disk], IO_READ, IO_PAGE_READ, pfn, (<uint64_t> 1 << 62) + slot, m.now))
 
 
 cdef void zram_readpage(machine_t *m, zram_t *z, swp_t slot, pfn_t pfn) noexcept nogil:
@@ -253,7 +256,8 @@ cdef void swap_put(machine_t *m, swp_t slot) noexcept nogil:
 
 cdef void submit_swap_write(machine_t *m, pfn_t pfn) noexcept nogil:
     cdef swp_t slot = m.frames[pfn].swap
-    submit_io(m, swap_area_of(&m.swap, slot).disk, IO_WRITE, IO_PAGE_WRITE, pfn, (<uint64_t> 1 << 62) + slot)
+    note_io(m, blk_submit(&m.devs[swap_area_of(&m.swap, slot).disk], IO_WRITE, IO_PAGE_WRITE, pfn,
+                          (<uint64_t> 1 << 62) + slot, m.now))
 
 
 cdef void start_plug(machine_t *m) noexcept nogil:
@@ -348,18 +352,19 @@ cdef void swap_write_device(machine_t *m, pfn_t pfn, uint32_t row) noexcept nogi
     cdef page_t *p = &m.frames[pfn]
     cdef swap_area_t *a = swap_area_of(&m.swap, p.swap)
     count(m, PSWPOUT, 1)
-    if a.zram:
+    if a.synchronous:
         if not m.v61:
             count(m, PGPGOUT, 4)
         mod_node(m, pfn, NR_WRITTEN, 1)
         p.flags &= ~PG_RECLAIM
-        if zram_write(m, zram_number(m, a.zram), p.swap, row) != MM_OK:
+        if a.zram == 0:
+            m.now = blk_transfer(&m.devs[a.disk], IO_WRITE, m.now)
+        elif zram_write(m, zram_number(m, a.zram), p.swap, row) != MM_OK:
             p.flags |= PG_DIRTY
         return
-    if not (a.synchronous and m.v61):
-        count(m, PGPGOUT, 4)
+    count(m, PGPGOUT, 4)
     start_page_writeback(m, pfn)
-    if m.curr and m.curr.plugged and not a.synchronous:
+    if m.curr and m.curr.plugged:
         add_to_plug(m, m.curr, pfn)
     else:
         submit_swap_write(m, pfn)

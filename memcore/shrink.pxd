@@ -1,7 +1,7 @@
 # Scanning LRU lists: what one pass asks, what it may do, what it achieved. (mm/vmscan.c)
 from .machine cimport machine_t
 from .node cimport node_t
-from .types cimport int32_t, int64_t, uint32_t, uint64_t
+from .types cimport int32_t, int64_t, pfn_t, uint32_t, uint64_t
 
 ctypedef struct scan_nr_t:       # what shrink_folio_list met since shrink_node began
     int64_t dirty
@@ -38,4 +38,4 @@ ctypedef struct scan_control_t:
 
 cdef int64_t shrink_list(machine_t *m, node_t *n, int lru, int64_t nr_to_scan, scan_control_t *sc) noexcept nogil
 cdef void shrink_active_list(machine_t *m, node_t *n, int lru, int64_t nr_to_scan, scan_control_t *sc) noexcept nogil
-cdef int64_t reclaim_pages(machine_t *m, const uint32_t *pfns, int n) noexcept nogil
+cdef int64_t reclaim_pages(machine_t *m, pfn_t *pfns, int n) noexcept nogil

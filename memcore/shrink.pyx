@@ -68,7 +68,7 @@ cdef int isolate_lru_pages(machine_t *m, node_t *n, int lru, int64_t nr_to_scan,
     """Takes up to nr_to_scan (<= 32) pages off the tail. Pages of zones too high to help are passed over:
     they count as scanned but not against nr_to_scan, and go to the head of the list afterwards."""
     cdef lru_list_t *src = &n.lruvec.lists[lru]
-    cdef int64_t scan = 0, total = 0, skipped = 0
+    cdef int64_t scan = 0, total = 0, back = 0
     cdef int taken = 0
     cdef uint32_t left = src.count
     cdef pfn_t pfn
@@ -80,26 +80,27 @@ cdef int isolate_lru_pages(machine_t *m, node_t *n, int lru, int64_t nr_to_scan,
         MM_BUG_ON(pfn == 0)
         p = &m.frames[pfn]
         z = &m.zones[p.zone]
-        p.flags &= ~PG_LRU
         z.nr_lru[lru] -= 1
-        n.stat[lru] -= 1
         if mm_unlikely(p.flags & PG_LRU_BATCH):
+            back += 1
             lru_add(m, pfn)
             continue
         total += 1
-        if z.idx > sc.reclaim_idx:
+        if mm_unlikely(z.idx > sc.reclaim_idx):
             # `left` bounds the walk, so putting it back at the head now equals the kernel's side list
             count(m, PGSKIP_DMA + z.idx, 1)
+            back += 1
             lru_add(m, pfn)
-            skipped += 1
             continue
         scan += 1
-        if not sc.may_unmap and p.mapcount:
+        if mm_unlikely(not sc.may_unmap and p.mapcount):
+            back += 1
             lru_add(m, pfn)
             continue
-        p.flags |= PG_ISOLATED
+        p.flags ^= PG_LRU | PG_ISOLATED
         out[taken] = pfn
         taken += 1
+    n.stat[lru] -= taken + back
     nr_scanned[0] = total
     return taken
 
@@ -107,13 +108,14 @@ cdef int isolate_lru_pages(machine_t *m, node_t *n, int lru, int64_t nr_to_scan,
 cdef inline void putback(machine_t *m, pfn_t pfn) noexcept nogil:
     cdef page_t *p = &m.frames[pfn]
     p.flags &= ~PG_ISOLATED
-    if p.flags & PG_ORPHAN and not p.flags & (PG_LOCKED | PG_WRITEBACK) and p.pins == 0:
-        p.flags &= ~PG_ORPHAN
-        page_put(m, pfn)
-        return
-    if p.flags & PG_MLOCKED:
-        p.flags = (p.flags | PG_UNEVICTABLE) & ~PG_ACTIVE
-        count(m, UNEVICTABLE_PGS_CULLED, 1)
+    if mm_unlikely(p.flags & (PG_ORPHAN | PG_MLOCKED)):
+        if p.flags & PG_ORPHAN and not p.flags & (PG_LOCKED | PG_WRITEBACK) and p.pins == 0:
+            p.flags &= ~PG_ORPHAN
+            page_put(m, pfn)
+            return
+        if p.flags & PG_MLOCKED:
+            p.flags = (p.flags | PG_UNEVICTABLE) & ~PG_ACTIVE
+            count(m, UNEVICTABLE_PGS_CULLED, 1)
     lru_add(m, pfn)
 
 
@@ -158,12 +160,10 @@ cdef bint shrink_one(machine_t *m, node_t *n, pfn_t pfn, scan_control_t *sc, rec
     cdef int refs = FOLIOREF_RECLAIM, r
     cdef bint file = not p.flags & PG_SWAPBACKED
     cdef bint dirty, writeback
-    if p.flags & PG_LOCKED:
+    if mm_unlikely(p.flags & PG_LOCKED):
         return False
     sc.nr_scanned += 1
-    if p.pins or p.flags & PG_MLOCKED:
-        return False
-    if not sc.may_unmap and p.mapcount:
+    if mm_unlikely(p.pins or p.flags & PG_MLOCKED or not sc.may_unmap and p.mapcount):
         return False
     if file and not p.flags & PG_ANON:
         dirty = p.flags & PG_DIRTY != 0
@@ -237,17 +237,44 @@ cdef inline void free_frame_isolated(machine_t *m, page_t *p, pfn_t pfn) noexcep
     free_frame(m, pfn)
 
 
+cdef int64_t shrink_folio_list(machine_t *m, node_t *n, const lru_list_t *behind, pfn_t *batch, int taken,
+                               scan_control_t *sc, reclaim_stat_t *st, bint ignore_references) noexcept nogil:
+    """Decides the fate of isolated pages; those that are free now become 0 in `batch`. Returns how many.
+
+    `behind`: the list they come from, whose next pages are fetched meanwhile; None for pages picked by hand, whose
+    time the caller charges. Else time passes page by page: writes may end while later pages are looked at.
+    """
+    cdef int64_t nr_reclaimed = 0, unmapped
+    cdef ns_t cost
+    cdef page_t *p
+    cdef bint cached
+    cdef int i
+    for i in range(taken):
+        if behind != NULL:
+            prefetch_next(m, behind, i)
+        unmapped = st.nr_unmapped
+        p = &m.frames[batch[i]]
+        cached = p.mapcount == 0 and not p.flags & PG_ANON  # no page table to look at
+        cost = m.p.c_reclaim_cache if cached else m.p.c_reclaim_scan
+        if shrink_one(m, n, batch[i], sc, st, ignore_references):
+            nr_reclaimed += 1
+            batch[i] = 0
+            if not cached:
+                cost += m.p.c_reclaim_free
+        if st.nr_unmapped > unmapped:
+            cost += m.p.c_reclaim_unmap
+        if behind != NULL:
+            mm_charge(m, cost)
+    return nr_reclaimed
+
+
 cdef int64_t shrink_inactive_list(machine_t *m, node_t *n, int lru, int64_t nr_to_scan,
                                   scan_control_t *sc) noexcept nogil:
     cdef pfn_t[SWAP_CLUSTER_MAX] batch
-    cdef int64_t nr_scanned = 0, nr_reclaimed = 0
+    cdef int64_t nr_scanned = 0, nr_reclaimed
     cdef int taken, i
     cdef bint file = lru >= 2
     cdef reclaim_stat_t st = reclaim_stat_t(0, 0, 0, 0, 0)
-    cdef ns_t cost
-    cdef int64_t unmapped
-    cdef page_t *p
-    cdef bint cached
     lru_add_drain(m)
     taken = isolate_lru_pages(m, n, lru, nr_to_scan, sc, batch, &nr_scanned)
     count(m, PGSCAN_KSWAPD if sc.is_kswapd else PGSCAN_DIRECT, nr_scanned)
@@ -256,21 +283,7 @@ cdef int64_t shrink_inactive_list(machine_t *m, node_t *n, int lru, int64_t nr_t
         mm_charge(m, (nr_scanned - taken) * m.p.c_reclaim_skip)
     if taken == 0:
         return 0
-    # Time passes page by page: writes may end while later pages of the batch are looked at.
-    for i in range(taken):
-        prefetch_next(m, &n.lruvec.lists[lru], i)
-        unmapped = st.nr_unmapped
-        p = &m.frames[batch[i]]
-        cached = p.mapcount == 0 and not p.flags & PG_ANON  # no page table to look at
-        cost = m.p.c_reclaim_cache if cached else m.p.c_reclaim_scan
-        if shrink_one(m, n, batch[i], sc, &st, False):
-            nr_reclaimed += 1
-            batch[i] = 0
-            if not cached:
-                cost += m.p.c_reclaim_free
-        if st.nr_unmapped > unmapped:
-            cost += m.p.c_reclaim_unmap
-        mm_charge(m, cost)
+    nr_reclaimed = shrink_folio_list(m, n, &n.lruvec.lists[lru], batch, taken, sc, &st, False)
     for i in range(taken):
         if batch[i]:
             if m.frames[batch[i]].flags & PG_ACTIVE:
@@ -341,22 +354,28 @@ cdef int64_t shrink_list(machine_t *m, node_t *n, int lru, int64_t nr_to_scan, s
     return shrink_inactive_list(m, n, lru, nr_to_scan, sc)
 
 
-cdef int64_t reclaim_pages(machine_t *m, const uint32_t *pfns, int n) noexcept nogil:
+cdef int64_t reclaim_pages(machine_t *m, pfn_t *pfns, int n) noexcept nogil:
     """MADV_PAGEOUT: reclaims isolated pages at once, whatever their references; the rest goes back."""
     cdef scan_control_t sc
     cdef reclaim_stat_t st = reclaim_stat_t(0, 0, 0, 0, 0)
     cdef int64_t freed = 0
-    cdef int i
+    cdef int i, first = 0, nid
     memset(&sc, 0, sizeof(sc))
     sc.may_writepage = True
     sc.may_unmap = True
     sc.may_swap = True
     sc.no_demotion = True
     sc.reclaim_idx = 3
+    while first < n:
+        # node by node
+        nid = m.zones[m.frames[pfns[first]].zone].nid
+        i = first
+        while i < n and m.zones[m.frames[pfns[i]].zone].nid == nid:
+            i += 1
+        freed += shrink_folio_list(m, &m.nodes[nid], NULL, &pfns[first], i - first, &sc, &st, True)
+        first = i
     for i in range(n):
-        if shrink_one(m, &m.nodes[m.zones[m.frames[pfns[i]].zone].nid], pfns[i], &sc, &st, True):
-            freed += 1
-        else:
+        if pfns[i]:
             putback(m, pfns[i])
     count(m, PGACTIVATE, st.nr_activate)
     return freed

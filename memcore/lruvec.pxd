@@ -1,4 +1,5 @@
 # The five LRU lists of one (memcg, node), and the figures that balance them.
+from .debug cimport mm_unlikely
 from .list cimport lru_list_t
 from .page cimport PG_ACTIVE, PG_SWAPBACKED, PG_UNEVICTABLE
 from .types cimport int32_t, int64_t, uint32_t, uint64_t
@@ -42,6 +43,6 @@ cdef void lru_note_cost(lruvec_t *v, bint file, uint64_t nr_io, uint64_t nr_rota
 
 
 cdef inline int page_lru(uint32_t flags) noexcept nogil:
-    if flags & PG_UNEVICTABLE:
+    if mm_unlikely(flags & PG_UNEVICTABLE):
         return LRU_UNEVICTABLE
     return (0 if flags & PG_SWAPBACKED else 2) + (1 if flags & PG_ACTIVE else 0)

@@ -91,36 +91,6 @@ cdef void read_file_page(machine_t *m, filemap_t *f, pfn_t pfn) noexcept nogil:
     submit_io(m, f.disk, IO_READ, IO_PAGE_READ, pfn, ((<uint64_t> f.id) << 40) + m.frames[pfn].index)
 
 
-cdef inline void count_swapcache(machine_t *m, pfn_t pfn, int64_t by) noexcept nogil:
-    # the kernel's file pages contain the swap cache
-    cdef node_t *n = page_node(m, pfn)
-    n.stat[NR_SWAPCACHED] += by
-    n.stat[NR_FILE_PAGES] += by
-
-
-cdef void cache_slot(machine_t *m, pfn_t pfn, swp_t slot) noexcept nogil:
-    # slot <-> frame
-    cdef swp_slot_t *s = &m.swap.slots[slot]
-    cdef page_t *p = &m.frames[pfn]
-    if not s.flags & (SWP_SHADOW | SWP_HAS_CACHE):
-        xa_nodes_change(m, swap_node_ref(&m.swap, slot))
-    s.flags = <uint8_t> ((s.flags & ~(SWP_SHADOW | SWP_WORKINGSET)) | SWP_HAS_CACHE)
-    s.value = pfn
-    p.flags |= PG_SWAPCACHE
-    p.swap = slot
-    count_swapcache(m, pfn, 1)
-
-
-cdef bint add_to_swap(machine_t *m, pfn_t pfn) noexcept nogil:
-    """Gives an anonymous page a slot; False when swap is full."""
-    cdef swp_t slot = get_swap_page(&m.swap, m.cpu)
-    if slot == 0:
-        return False
-    cache_slot(m, pfn, slot)
-    m.frames[pfn].flags |= PG_DIRTY
-    return True
-
-
 cdef void swapin_add(machine_t *m, swp_t slot, pfn_t pfn, uint32_t owner, uint32_t vpn) noexcept nogil:
     """A fresh frame enters the swap cache for `slot` and the LRU (__read_swap_cache_async)."""
     cdef swp_slot_t s = m.swap.slots[slot]
@@ -132,7 +102,7 @@ cdef void swapin_add(machine_t *m, swp_t slot, pfn_t pfn, uint32_t owner, uint32
     p.aux = 0
     p.mlock_count = 0
     p.pins = 0
-    cache_slot(m, pfn, slot)
+    cache_slot(m, page_node(m, pfn), pfn, slot)
     if s.flags & SWP_SHADOW:
         workingset_refault(m, pfn, s.value, s.node, s.flags & SWP_WORKINGSET != 0)
     folio_add_lru(m, pfn)
@@ -223,7 +193,7 @@ cdef void delete_from_swap_cache(machine_t *m, pfn_t pfn) noexcept nogil:
         free_slot(m, p.swap)
     p.flags &= ~PG_SWAPCACHE
     p.swap = 0
-    count_swapcache(m, pfn, -1)
+    count_swapcache(page_node(m, pfn), -1)
 
 
 cdef bint try_to_free_swap(machine_t *m, pfn_t pfn) noexcept nogil:
@@ -302,30 +272,28 @@ cdef void finish_plug(machine_t *m) noexcept nogil:
     flush_plug(m)
 
 
-cdef int pageout(machine_t *m, pfn_t pfn) noexcept nogil:
-    """Starts writing a dirty, unmapped page that reclaim wants (vmscan.c pageout)."""
+cdef int pageout(machine_t *m, node_t *n, pfn_t pfn) noexcept nogil:
+    """Starts writing a dirty, unmapped page of node `n` that reclaim wants (vmscan.c pageout)."""
     cdef page_t *p = &m.frames[pfn]
-    cdef swp_slot_t *s
     p.flags |= PG_RECLAIM
     if not p.flags & PG_ANON:
-        mod_node(m, pfn, NR_VMSCAN_WRITE, 1)
+        n.stat[NR_VMSCAN_WRITE] += 1
         write_file_page(m, m.files[p.owner], pfn)
         return PAGE_SUCCESS
     p.flags &= ~PG_DIRTY
     if not p.flags & PG_SWAPCACHE:
         return PAGE_KEEP
-    s = &m.swap.slots[p.swap]
-    if s.count == 0:
+    if m.swap.slots[p.swap].count == 0:
         # its users are gone: nothing to write
         delete_from_swap_cache(m, pfn)
         p.flags &= ~PG_RECLAIM
         return PAGE_CLEAN
-    mod_node(m, pfn, NR_VMSCAN_WRITE, 1)
-    swap_writepage(m, pfn)
+    n.stat[NR_VMSCAN_WRITE] += 1
+    swap_writepage(m, n, pfn)
     return PAGE_SUCCESS
 
 
-cdef void swap_writepage(machine_t *m, pfn_t pfn) noexcept nogil:
+cdef inline void swap_writepage(machine_t *m, node_t *n, pfn_t pfn) noexcept nogil:
     """Zero map, compressed tier or device, in this order (mm/page_io.c). Only a disk leaves it under writeback."""
     cdef page_t *p = &m.frames[pfn]
     cdef swp_slot_t *s = &m.swap.slots[p.swap]
@@ -341,28 +309,27 @@ cdef void swap_writepage(machine_t *m, pfn_t pfn) noexcept nogil:
             return
     if m.zswap != NULL and zswap_store(m, p.swap, row):
         if m.v61:
-            mod_node(m, pfn, NR_WRITTEN, 1)
+            n.stat[NR_WRITTEN] += 1
         p.flags &= ~PG_RECLAIM
         return
-    swap_write_device(m, pfn, row)
+    swap_write_device(m, n, pfn, row)
 
 
-cdef void swap_write_device(machine_t *m, pfn_t pfn, uint32_t row) noexcept nogil:
+cdef void swap_write_device(machine_t *m, node_t *n, pfn_t pfn, uint32_t row) noexcept nogil:
     """Writes a page of the swap cache to its slot. A full zram leaves it dirty in memory."""
     cdef page_t *p = &m.frames[pfn]
     cdef swap_area_t *a = swap_area_of(&m.swap, p.swap)
     count(m, PSWPOUT, 1)
+    if not (a.synchronous and m.v61):
+        count(m, PGPGOUT, 4)
     if a.synchronous:
-        if not m.v61:
-            count(m, PGPGOUT, 4)
-        mod_node(m, pfn, NR_WRITTEN, 1)
+        n.stat[NR_WRITTEN] += 1
         p.flags &= ~PG_RECLAIM
         if a.zram == 0:
             m.now = blk_transfer(&m.devs[a.disk], IO_WRITE, m.now)
         elif zram_write(m, zram_number(m, a.zram), p.swap, row) != MM_OK:
             p.flags |= PG_DIRTY
         return
-    count(m, PGPGOUT, 4)
     start_page_writeback(m, pfn)
     if m.curr and m.curr.plugged:
         add_to_plug(m, m.curr, pfn)
@@ -370,35 +337,20 @@ cdef void swap_write_device(machine_t *m, pfn_t pfn, uint32_t row) noexcept nogi
         submit_swap_write(m, pfn)
 
 
-cdef bint remove_mapping(machine_t *m, pfn_t pfn) noexcept nogil:
-    """Evicts a clean page, leaving a shadow (__remove_mapping). False if somebody still needs it."""
+cdef bint remove_mapping_slow(machine_t *m, node_t *n, pfn_t pfn) noexcept nogil:
+    """remove_mapping of a page of a file, or of one whose slot nobody refers to any more."""
     cdef page_t *p = &m.frames[pfn]
-    cdef swp_slot_t *s
     cdef filemap_t *f
     cdef uint32_t age
-    cdef int nid = m.zones[p.zone].nid
-    if p.pins or p.flags & (PG_DIRTY | PG_WRITEBACK | PG_LOCKED):
-        return False
     if p.flags & PG_SWAPCACHE:
-        s = &m.swap.slots[p.swap]
-        if s.count == 0:
-            delete_from_swap_cache(m, pfn)
-            return True
-        age = workingset_eviction(&m.nodes[nid].lruvec)
-        s.value = age
-        s.node = <uint8_t> nid
-        s.flags = <uint8_t> ((s.flags & ~SWP_HAS_CACHE) | SWP_SHADOW
-                             | (SWP_WORKINGSET if p.flags & PG_WORKINGSET else 0))
-        p.flags &= ~PG_SWAPCACHE
-        p.swap = 0
-        count_swapcache(m, pfn, -1)
+        delete_from_swap_cache(m, pfn)
         return True
     f = m.files[p.owner]
     drop_buffers(m, pfn)
-    age = workingset_eviction(&m.nodes[nid].lruvec)
-    filemap_set(f, p.index, shadow_pack(age, nid, 0, p.flags & PG_WORKINGSET != 0))
+    age = workingset_eviction(&n.lruvec)
+    filemap_set(f, p.index, shadow_pack(age, n.nid, 0, p.flags & PG_WORKINGSET != 0))
     f.nrpages -= 1
-    mod_node(m, pfn, NR_FILE_PAGES, -1)
+    n.stat[NR_FILE_PAGES] -= 1
     return True
 
 

@@ -6,13 +6,15 @@
 from .debug cimport MM_BUG_ON
 from .machine cimport machine_t, mod_node
 from .mm cimport VM_RECLAIM_MATTERS, mm_t
-from .page cimport PG_ANON, page_t
-from .pte cimport PTE_YOUNG
+from .page cimport PG_ANON, PG_DIRTY, PG_EXCLUSIVE, PG_SWAPCACHE, page_t
+from .pte cimport PTE_DIRTY, PTE_YOUNG, pte_mapped, pte_mkswap, pte_pfn
+from .swapfile cimport SWP_EXCLUSIVE, swp_slot_t
 from .types cimport pfn_t, pte_t, uint32_t, uint64_t
 from .vmstat cimport NR_ANON_PAGES, NR_MAPPED
 
 cdef int page_referenced_slow(machine_t *m, pfn_t pfn, uint32_t *vm_flags) noexcept nogil
-cdef bint try_to_unmap(machine_t *m, pfn_t pfn) noexcept nogil
+cdef bint try_to_unmap_slow(machine_t *m, pfn_t pfn) noexcept nogil
+cdef void munlock_page(machine_t *m, page_t *p, pfn_t pfn) noexcept nogil
 cdef int page_mkclean(machine_t *m, pfn_t pfn) noexcept nogil
 cdef void remap_page(machine_t *m, pfn_t old, pfn_t new) noexcept nogil
 
@@ -35,9 +37,6 @@ cdef inline int page_referenced(machine_t *m, pfn_t pfn, uint32_t *vm_flags) noe
                 return 1
             return 0
     return page_referenced_slow(m, pfn, vm_flags)
-cdef void munlock_page(machine_t *m, page_t *p, pfn_t pfn) noexcept nogil
-
-
 cdef inline void page_add_rmap(machine_t *m, mm_t *mm, pfn_t pfn) noexcept nogil:
     # one more PTE maps the page: resident sets and nr_anon_pages / nr_mapped
     cdef page_t *p = &m.frames[pfn]
@@ -66,3 +65,31 @@ cdef inline void page_remove_rmap(machine_t *m, mm_t *mm, pfn_t pfn) noexcept no
         mm.rss_file -= 1
         if p.mapcount == 0:
             mod_node(m, pfn, NR_MAPPED, -1)
+
+
+cdef inline bint try_to_unmap(machine_t *m, pfn_t pfn) noexcept nogil:
+    # Removes every mapping; anonymous ones become swap entries (the page is in swap cache) or, for clean MADV_FREE
+    # pages, nothing. False if a mapping must stay: mlocked, or an MADV_FREE page found dirty. Here: the page is in
+    # swap cache and mapped once, by whom it names, in an ordinary VMA.
+    cdef page_t *p = &m.frames[pfn]
+    cdef mm_t *mm
+    cdef pte_t *pte
+    cdef swp_slot_t *s
+    if not p.flags & PG_SWAPCACHE or p.mapcount != 1:
+        return try_to_unmap_slow(m, pfn)
+    mm = m.mms[p.owner]
+    pte = &mm.pt.ptes[p.index]
+    if mm.any_flags & VM_RECLAIM_MATTERS or pte_pfn(pte[0]) != pfn or not pte_mapped(pte[0]):
+        return try_to_unmap_slow(m, pfn)
+    if pte[0] & PTE_DIRTY:
+        p.flags |= PG_DIRTY
+        if mm.versions != NULL:
+            mm.versions[p.index] += 1
+    pte[0] = pte_mkswap(p.swap)
+    s = &m.swap.slots[p.swap]
+    s.count += 1
+    if p.flags & PG_EXCLUSIVE:
+        s.flags |= SWP_EXCLUSIVE
+    mm.swapents += 1
+    page_remove_rmap(m, mm, pfn)
+    return True

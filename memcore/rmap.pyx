@@ -102,39 +102,11 @@ cdef void remap_page(machine_t *m, pfn_t old, pfn_t new) noexcept nogil:
             return
 
 
-cdef bint unmap_exclusive(machine_t *m, page_t *p, pfn_t pfn) noexcept nogil:
-    """The common case: an anonymous page in swap cache with one mapping and an ordinary VMA."""
-    cdef mm_t *mm = m.mms[p.owner]
-    cdef pte_t *pte = &mm.pt.ptes[p.index]
-    cdef walk_t w
-    if pte_pfn(pte[0]) != pfn or not pte_mapped(pte[0]):
-        # a relative by fork holds it
-        walk_start(m, pfn, &w)
-        if not walk_next(m, pfn, &w):
-            return False
-        mm = w.mm
-        pte = w.pte
-    if pte[0] & PTE_DIRTY:
-        p.flags |= PG_DIRTY
-        if mm.versions != NULL:
-            mm.versions[p.index] += 1
-    pte[0] = pte_mkswap(p.swap)
-    m.swap.slots[p.swap].count += 1
-    if p.flags & PG_EXCLUSIVE:
-        m.swap.slots[p.swap].flags |= SWP_EXCLUSIVE
-    mm.swapents += 1
-    page_remove_rmap(m, mm, pfn)
-    return True
-
-
-cdef bint try_to_unmap(machine_t *m, pfn_t pfn) noexcept nogil:
-    """Removes every mapping; anonymous ones become swap entries (the page is in swap cache) or, for clean
-    MADV_FREE pages, nothing. False if a mapping must stay: mlocked, or an MADV_FREE page found dirty."""
+cdef bint try_to_unmap_slow(machine_t *m, pfn_t pfn) noexcept nogil:
+    """try_to_unmap by a walk over whatever may map the page."""
     cdef page_t *p = &m.frames[pfn]
     cdef walk_t w
     cdef bint lazyfree = p.flags & (PG_ANON | PG_SWAPBACKED) == PG_ANON
-    if p.flags & PG_SWAPCACHE and p.mapcount == 1 and not m.mms[p.owner].any_flags & VM_RECLAIM_MATTERS:
-        return unmap_exclusive(m, p, pfn)
     walk_start(m, pfn, &w)
     while walk_next(m, pfn, &w):
         if w.vma != NULL and w.vma.flags & VM_LOCKED:

@@ -197,7 +197,7 @@ cdef bint shrink_one(machine_t *m, node_t *n, pfn_t pfn, scan_control_t *sc, rec
         st.nr_demoted += 1
         return True
     if p.flags & PG_ANON and p.flags & PG_SWAPBACKED and not p.flags & PG_SWAPCACHE:
-        if not sc.may_swap or not add_to_swap(m, pfn):
+        if not sc.may_swap or not add_to_swap(m, n, pfn):
             set_active(m, p, pfn, st)
             return False
     if p.mapcount:
@@ -213,7 +213,7 @@ cdef bint shrink_one(machine_t *m, node_t *n, pfn_t pfn, scan_control_t *sc, rec
             return False
         if refs == FOLIOREF_RECLAIM_CLEAN or not sc.may_writepage:
             return False
-        r = pageout(m, pfn)
+        r = pageout(m, n, pfn)
         if r == PAGE_SUCCESS:
             st.nr_pageout += 1
             if p.flags & (PG_WRITEBACK | PG_DIRTY):
@@ -226,7 +226,7 @@ cdef bint shrink_one(machine_t *m, node_t *n, pfn_t pfn, scan_control_t *sc, rec
             count(m, PGLAZYFREED, 1)
         free_frame_isolated(m, p, pfn)
         return True
-    if not remove_mapping(m, pfn):
+    if not remove_mapping(m, n, pfn):
         return False
     free_frame_isolated(m, p, pfn)
     return True

@@ -82,7 +82,7 @@ cdef void slab_change(machine_t *m, int which, int by) noexcept nogil:
         slab_shrink_one(m, s)
 
 
-cdef void xa_nodes_change(machine_t *m, int by) noexcept nogil:
+cdef void xa_nodes_add(machine_t *m, int by) noexcept nogil:
     """`by` tree nodes more or fewer."""
     slab_change(m, SLAB_XA_NODE, by)
 

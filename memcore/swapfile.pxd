@@ -73,9 +73,20 @@ cdef int swap_add_area(swap_info_t *si, uint32_t nslots, int prio, bint has_prio
                        bint rotational, bint synchronous) except -1
 cdef int swap_finish(swap_info_t *si, int nr_cpus) except -1
 cdef void swap_free_all(swap_info_t *si) noexcept nogil
-cdef swp_t get_swap_page(swap_info_t *si, int cpu) noexcept nogil
+cdef swp_t get_swap_page_slow(swap_info_t *si, int cpu) noexcept nogil
 cdef void swap_slot_free(swap_info_t *si, swp_t slot) noexcept nogil
 cdef int swap_verify(swap_info_t *si) except -1
+
+
+cdef inline swp_t get_swap_page(swap_info_t *si, int cpu) noexcept nogil:
+    # a slot marked used but referred to by nobody yet, or 0 when swap is full
+    cdef swap_cache_t *b = &si.cache[cpu]
+    if b.nr == 0:
+        return get_swap_page_slow(si, cpu)
+    b.nr -= 1
+    si.nr_cached -= 1
+    b.cur += 1
+    return b.slots[b.cur - 1]
 
 
 cdef inline bint vm_swap_full(const swap_info_t *si) noexcept nogil:

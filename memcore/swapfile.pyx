@@ -193,26 +193,19 @@ cdef int fill_batch(swap_info_t *si, int cpu, swp_t *out, int n) noexcept nogil:
     return got
 
 
-cdef swp_t get_swap_page(swap_info_t *si, int cpu) noexcept nogil:
-    """A slot marked used but referred to by nobody yet, or 0 when swap is full."""
+cdef swp_t get_swap_page_slow(swap_info_t *si, int cpu) noexcept nogil:
+    """get_swap_page when the CPU has none ahead."""
     cdef swap_cache_t *b = &si.cache[cpu]
     cdef swp_t one
     cdef int got
     if si.nr_free + si.nr_cached <= 0:
         return 0
-    if si.use_cache and si.nr_free > 2 * 64 or b.nr:
-        if b.nr == 0:
-            b.cur = 0
-            b.nr = fill_batch(si, cpu, b.slots, 64)
-            si.nr_free -= b.nr
-            si.nr_cached += b.nr
-        if b.nr == 0:
-            return 0
-        one = b.slots[b.cur]
-        b.cur += 1
-        b.nr -= 1
-        si.nr_cached -= 1
-        return one
+    if si.use_cache and si.nr_free > 2 * 64:
+        b.cur = 0
+        b.nr = fill_batch(si, cpu, b.slots, 64)
+        si.nr_free -= b.nr
+        si.nr_cached += b.nr
+        return get_swap_page(si, cpu) if b.nr else 0
     got = fill_batch(si, cpu, &one, 1)
     if got == 0:
         return take_from_batches(si)

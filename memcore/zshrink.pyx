@@ -11,7 +11,7 @@ from .blkdev cimport IO_DETACHED, IO_WRITE, blk_submit
 from .clock cimport NS_PER_SEC
 from .content cimport contents_t
 from .frames cimport alloc_memalloc
-from .machine cimport count, global_node_stat, machine_t, mm_charge, note_io
+from .machine cimport count, global_node_stat, machine_t, mm_charge, note_io, page_node
 from .page cimport PG_EXCLUSIVE, PG_RECLAIM
 from .pageout cimport swap_write_device, swapin_add
 from .slab cimport shrinker_batch
@@ -53,7 +53,7 @@ cdef int zswap_writeback_entry(machine_t *m, zswap_t *z, swp_t slot) noexcept no
     count(m, ZSWPWB, 1)
     z.stat.written_back_pages += 1
     zswap_invalidate(m, slot)
-    swap_write_device(m, pfn, row)
+    swap_write_device(m, page_node(m, pfn), pfn, row)
     return MM_OK
 
 

@@ -15,7 +15,7 @@ range (`virgin`), so a machine of 1 TiB is created without touching its frames.
 
 from libc.stdlib cimport calloc, free
 
-from .debug cimport MM_BUG_ON
+from .debug cimport MM_BUG_ON, mm_likely
 from .page cimport PG_BUDDY, PG_PCP, page_t
 from .types cimport MAX_NR_ZONES, MAX_ORDER, NR_ORDERS, PAGEBLOCK_PAGES, int32_t, int64_t, nid_t, pfn_t, uint8_t
 from .watermark cimport WMARK_HIGH, WMARK_LOW, zone_batchsize
@@ -227,8 +227,8 @@ cdef void free_one_page(zone_t *z, page_t *frames, pfn_t pfn, int order) noexcep
     z.nr_free += 1 << order
     while order < MAX_ORDER:
         buddy = pfn ^ (<pfn_t> 1 << order)
-        if (buddy < z.start_pfn or buddy + (1 << order) > z.start_pfn + z.spanned
-                or not frames[buddy].flags & PG_BUDDY or frames[buddy].order != order
+        # beyond the zone there are frames too, of others or of none (see machine_alloc)
+        if (mm_likely(not frames[buddy].flags & PG_BUDDY) or frames[buddy].order != order
                 or frames[buddy].zone != z.id or (buddy >= z.foreign_start) != (pfn >= z.foreign_start)):
             break
         area_del(z, frames, buddy, order)
@@ -286,16 +286,17 @@ cdef void pcp_refill(zone_t *z, page_t *frames, int cpu, bint v612) noexcept nog
 cdef void pcp_spill(zone_t *z, page_t *frames, int cpu, int n) noexcept nogil:
     """free_pcppages_bulk: the n coldest pages go back to the buddy."""
     cdef per_cpu_pages_t *p = &z.pcp[cpu]
-    cdef pfn_t pfn
-    while n > 0 and p.count > 0:
-        pfn = p.pages[p.bottom]
-        p.bottom += 1
-        if p.bottom == p.cap:
-            p.bottom = 0
-        p.count -= 1
-        frames[pfn].flags = 0
-        free_one_page(z, frames, pfn, 0)
-        n -= 1
+    cdef int32_t at = p.bottom
+    cdef int i
+    n = min(n, p.count)
+    for i in range(n):
+        frames[p.pages[at]].flags = 0
+        free_one_page(z, frames, p.pages[at], 0)
+        at += 1
+        if at == p.cap:
+            at = 0
+    p.bottom = at
+    p.count -= n
 
 
 cdef inline int32_t nr_pcp_high(zone_t *z, per_cpu_pages_t *p) noexcept nogil:

@@ -2,7 +2,7 @@
 from .debug cimport mm_unlikely
 from .list cimport lru_list_t
 from .page cimport PG_ACTIVE, PG_SWAPBACKED, PG_UNEVICTABLE
-from .types cimport int32_t, int64_t, uint32_t, uint64_t
+from .types cimport int32_t, int64_t, ns_t, uint32_t, uint64_t
 
 cdef enum:  # lru_index
     LRU_INACTIVE_ANON = 0
@@ -33,7 +33,8 @@ ctypedef struct lruvec_t:
     uint64_t file_cost
     int64_t refaults[2]          # snapshot of workingset_activate_{anon,file}
     int64_t state[NR_LRUVEC_STATE]   # what readers of the statistics see, see lruvec_page_state
-    int64_t state_epoch
+    ns_t state_from              # and in which time they see it
+    ns_t state_until
     uint32_t flags
     int32_t memcg
 

@@ -225,10 +225,10 @@ cdef inline const int64_t *lruvec_page_state(machine_t *m, node_t *n) noexcept n
     # Statistics of an lruvec as reclaim sees them. Since 6.8 reclaim no longer has them summed up first
     # (mem_cgroup_flush_stats_ratelimited): it sees what the worker left that runs every 2 s.
     cdef lruvec_t *v = &n.lruvec
-    cdef int64_t epoch = m.now // STATS_FLUSH_NS + 1
     cdef int i
-    if m.v61 or epoch != v.state_epoch:
-        v.state_epoch = epoch
+    if m.v61 or m.now >= v.state_until or m.now < v.state_from:
+        v.state_from = m.now // STATS_FLUSH_NS * STATS_FLUSH_NS
+        v.state_until = v.state_from + STATS_FLUSH_NS
         for i in range(4):
             v.state[i] = v.lists[i].count
         v.state[LRUVEC_ACTIVATE_ANON] = n.stat[WORKINGSET_ACTIVATE_ANON]

@@ -17,11 +17,16 @@ from .psi cimport NR_MEMSTALL, NR_MEMSTALL_RUNNING, psi_change
 from .pte cimport PTE_SWAP, pte_mapped, pte_pfn
 from .swapfile cimport SWP_HAS_CACHE, swap_free_all, swap_verify
 from .thread cimport thread_t
-from .types cimport MAX_NR_ZONES, ZONE_MOVABLE, ZONE_NORMAL, int64_t, uint64_t
+from .types cimport MAX_NR_ZONES, MAX_ORDER, ZONE_MOVABLE, ZONE_NORMAL, int64_t, uint64_t
 from .vmstat cimport (NR_KERNEL_PINNED, NR_PAGE_TABLE_PAGES, NR_SLAB_RECLAIMABLE, NR_SLAB_UNRECLAIMABLE,
                       NR_SWAPCACHED, NR_ZSPAGES)
 from .watermark cimport (WMARK_HIGH, WMARK_LOW, WMARK_PROMO, calculate_min_free_kbytes, setup_lowmem_reserve,
                          setup_zone_wmarks, thp_min_free_kbytes)
+
+
+cdef inline size_t frames_size(uint64_t nr_frames) noexcept nogil:
+    # up to the end of a largest block: the buddy of a frame has an entry whatever it is
+    return ((nr_frames >> MAX_ORDER) + 1 << MAX_ORDER) * sizeof(page_t)
 
 
 cdef int machine_alloc(machine_t *m, uint64_t nr_frames, int nr_nodes, int nr_cpus) except -1:
@@ -31,7 +36,7 @@ cdef int machine_alloc(machine_t *m, uint64_t nr_frames, int nr_nodes, int nr_cp
     m.nr_nodes = nr_nodes
     m.nr_zones = nr_nodes * MAX_NR_ZONES
     m.nr_cpus = nr_cpus
-    m.frames = <page_t *> host_zalloc((nr_frames + 1) * sizeof(page_t))
+    m.frames = <page_t *> host_zalloc(frames_size(nr_frames))
     m.zones = <zone_t *> calloc(m.nr_zones, sizeof(zone_t))
     m.nodes = <node_t *> calloc(nr_nodes, sizeof(node_t))
     m.cpus = <cpu_t *> calloc(nr_cpus, sizeof(cpu_t))
@@ -178,7 +183,7 @@ cdef void machine_free(machine_t *m) noexcept nogil:
     free(m.zonelists)
     free(m.nodes)
     free(m.zones)
-    host_free(m.frames, (m.nr_frames + 1) * sizeof(page_t))
+    host_free(m.frames, frames_size(m.nr_frames))
 
 
 cdef void log_event(machine_t *m, int kind, int who, int64_t value) noexcept nogil:

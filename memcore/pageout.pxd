@@ -4,10 +4,12 @@ from .machine cimport machine_t
 from .node cimport node_t
 from .page cimport PG_DIRTY, PG_LOCKED, PG_SWAPCACHE, PG_WORKINGSET, PG_WRITEBACK, page_t
 from .slab cimport xa_nodes_change
-from .swapfile cimport (SWP_HAS_CACHE, SWP_SHADOW, SWP_WORKINGSET, get_swap_page, swap_node_ref, swp_slot_t)
+from .swapfile cimport (SWP_HAS_CACHE, SWP_SHADOW, SWP_WORKINGSET, get_swap_page, swap_area_of, swap_area_t,
+                        swap_node_ref, swp_slot_t)
 from .types cimport int64_t, pfn_t, swp_t, uint32_t, uint64_t, uint8_t
 from .vmstat cimport NR_FILE_PAGES, NR_SWAPCACHED
 from .workingset cimport workingset_eviction
+from .zram cimport zram_in_memory, zram_number
 
 cdef enum pageout_result:
     PAGE_KEEP = 0
@@ -22,7 +24,6 @@ cdef void swapin_add(machine_t *m, swp_t slot, pfn_t pfn, uint32_t owner, uint32
 cdef void swap_readpage(machine_t *m, swp_t slot, pfn_t pfn) noexcept nogil
 cdef int pageout(machine_t *m, node_t *n, pfn_t pfn) noexcept nogil
 cdef void swap_write_device(machine_t *m, node_t *n, pfn_t pfn, uint32_t row) noexcept nogil
-cdef bint swap_is_inline(machine_t *m, swp_t slot) noexcept nogil
 cdef bint swap_read_direct(machine_t *m, swp_t slot, pfn_t pfn) noexcept nogil
 cdef void start_plug(machine_t *m) noexcept nogil
 cdef void finish_plug(machine_t *m) noexcept nogil
@@ -83,3 +84,9 @@ cdef inline bint remove_mapping(machine_t *m, node_t *n, pfn_t pfn) noexcept nog
     p.swap = 0
     count_swapcache(n, -1)
     return True
+
+
+cdef inline bint swap_is_inline(machine_t *m, swp_t slot) noexcept nogil:
+    # can the slot be read without waiting for a disk (SWP_SYNCHRONOUS_IO)?
+    cdef const swap_area_t *a = swap_area_of(&m.swap, slot)
+    return a.synchronous and (a.zram == 0 or zram_in_memory(zram_number(m, a.zram), slot))

@@ -11,7 +11,7 @@ from .content cimport CONTENT_ZERO, content_flags, content_of_write
 from .debug cimport MM_BUG_ON
 from .filemap cimport filemap_set, filemap_t
 from .frames cimport free_frame
-from .lruvec cimport lru_note_cost, lruvec_t
+from .lruvec cimport lru_note_cost
 from .machine cimport (count, folio_add_lru, lru_add_tail, lru_del, lruvec_page_state, machine_t, memstall_enter,
                        memstall_leave, mod_node, note_io, page_node, page_zone)
 from .node cimport node_t
@@ -37,18 +37,18 @@ cdef void workingset_refault(machine_t *m, pfn_t pfn, uint32_t age, int nid, bin
     cdef page_t *p = &m.frames[pfn]
     cdef bint file = not p.flags & PG_SWAPBACKED
     cdef int k = 1 if file else 0
-    cdef lruvec_t *mine = &page_node(m, pfn).lruvec
-    mod_node(m, pfn, WORKINGSET_REFAULT_ANON + k, 1)
-    if not workingset_test_recent(&m.nodes[nid].lruvec, lruvec_page_state(m, &m.nodes[nid]), age, file,
-                                  m.swap.nr_free > 0):
+    cdef node_t *mine = page_node(m, pfn)
+    cdef node_t *left = &m.nodes[nid]
+    mine.stat[WORKINGSET_REFAULT_ANON + k] += 1
+    if not workingset_test_recent(&left.lruvec, lruvec_page_state(m, left), age, file, m.swap.nr_free > 0):
         return
     p.flags |= PG_ACTIVE
-    mine.nonresident_age += 1
-    mod_node(m, pfn, WORKINGSET_ACTIVATE_ANON + k, 1)
+    mine.lruvec.nonresident_age += 1
+    mine.stat[WORKINGSET_ACTIVATE_ANON + k] += 1
     if workingset:
         p.flags |= PG_WORKINGSET
-        lru_note_cost(mine, file, 1, 0, m.v61)
-        mod_node(m, pfn, WORKINGSET_RESTORE_ANON + k, 1)
+        lru_note_cost(&mine.lruvec, file, 1, 0, m.v61)
+        mine.stat[WORKINGSET_RESTORE_ANON + k] += 1
 
 
 cdef void add_to_page_cache(machine_t *m, filemap_t *f, uint64_t index, pfn_t pfn, bint whole_write) noexcept nogil:
@@ -143,12 +143,6 @@ cdef void zram_readpage(machine_t *m, zram_t *z, swp_t slot, pfn_t pfn) noexcept
     if not zram_read(m, z, slot):
         m.frames[pfn].flags |= PG_LOCKED
         submit_io(m, z.conf.backing, IO_READ, IO_PAGE_READ, pfn, z.table[slot - z.base + 1].block)
-
-
-cdef bint swap_is_inline(machine_t *m, swp_t slot) noexcept nogil:
-    """Can the slot be read without waiting for a disk (SWP_SYNCHRONOUS_IO)?"""
-    cdef swap_area_t *a = swap_area_of(&m.swap, slot)
-    return a.synchronous and (a.zram == 0 or zram_in_memory(zram_number(m, a.zram), slot))
 
 
 cdef bint swap_read_direct(machine_t *m, swp_t slot, pfn_t pfn) noexcept nogil:

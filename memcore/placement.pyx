@@ -6,9 +6,9 @@ turns (il_prev of the kernel).
 """
 from .machine cimport machine_t
 from .mempolicy cimport MPOL_BIND, MPOL_INTERLEAVE, MPOL_PREFERRED, MPOL_WEIGHTED_INTERLEAVE, mempolicy_t
-from .mm cimport mm_t, vma_t
+from .mm cimport mm_t
 from .thread cimport THREAD_TASK, thread_t
-from .types cimport MAX_NODES, uint64_t, vpn_t
+from .types cimport MAX_NODES, uint64_t
 from .zonelist cimport GFP_INTERLEAVED, zonelist_t
 
 
@@ -42,15 +42,6 @@ cdef const zonelist_t *policy_zonelist(machine_t *m, const mempolicy_t *pol, int
         gfp[0] |= GFP_INTERLEAVED
         return &m.zonelists[interleave_nid(pol, turn)]
     return &m.zonelists[nid]
-
-
-cdef const zonelist_t *vma_zonelist(machine_t *m, thread_t *t, mm_t *mm, vma_t *vma, vpn_t vpn,
-                                    int *gfp) noexcept nogil:
-    """Zones for a page of a mapping at `vpn`; adds to `gfp` what the counters want to know."""
-    cdef int id = vma.policy if vma.policy >= 0 else mm.policy
-    if id < 0:
-        return &m.zonelists[t.nid]
-    return policy_zonelist(m, &m.policies[id], t.nid, vma.pgoff + vpn - vma.start, gfp)
 
 
 cdef const zonelist_t *task_zonelist(machine_t *m, thread_t *t, int *gfp) noexcept nogil:

@@ -1,4 +1,5 @@
 # Swap areas: which slots are free, what each used slot means.
+from .debug cimport MM_BUG_ON
 from .types cimport MAX_CPUS, int32_t, int64_t, swp_t, uint16_t, uint32_t, uint8_t
 
 cdef enum:
@@ -12,6 +13,12 @@ cdef enum:                       # swp_slot_t.flags
     SWP_ZERO = 1 << 3            # zeromap: nothing stored
     SWP_EXCLUSIVE = 1 << 5       # the one PTE that refers to it may write the page in place
     SWP_USED = 1 << 6
+
+cdef enum cluster_state:
+    CLUSTER_FREE = 0
+    CLUSTER_CURRENT = 1
+    CLUSTER_NONFULL = 2
+    CLUSTER_FULL = 3
 
 ctypedef struct swp_slot_t:      # 8 bytes: state and shadow of a slot share a cache line with its neighbours
     uint32_t value
@@ -74,7 +81,7 @@ cdef int swap_add_area(swap_info_t *si, uint32_t nslots, int prio, bint has_prio
 cdef int swap_finish(swap_info_t *si, int nr_cpus) except -1
 cdef void swap_free_all(swap_info_t *si) noexcept nogil
 cdef swp_t get_swap_page_slow(swap_info_t *si, int cpu) noexcept nogil
-cdef void swap_slot_free(swap_info_t *si, swp_t slot) noexcept nogil
+cdef void cluster_freed(swap_area_t *a, uint32_t c) noexcept nogil
 cdef int swap_verify(swap_info_t *si) except -1
 
 
@@ -118,3 +125,17 @@ cdef inline int swap_node_unref(swap_info_t *si, swp_t slot) noexcept nogil:
         si.nrnodes -= 1
         return -1
     return 0
+
+
+cdef inline void swap_slot_free(swap_info_t *si, swp_t slot) noexcept nogil:
+    # the last reference to the slot is gone
+    cdef swap_area_t *a = swap_area_of(si, slot)
+    cdef uint32_t c = (slot - a.base) // SWAPFILE_CLUSTER + 1
+    cdef swap_cluster_t *k = &a.clusters[c]
+    MM_BUG_ON(not (si.slots[slot].flags & SWP_USED) or si.slots[slot].count)
+    si.slots[slot] = swp_slot_t(value=0, count=0, flags=0, node=0, memcg=0)
+    a.inuse -= 1
+    si.nr_free += 1
+    k.used -= 1
+    if k.state == CLUSTER_FULL or k.used == 0:
+        cluster_freed(a, c)

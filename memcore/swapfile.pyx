@@ -12,13 +12,6 @@ from .debug cimport MM_BUG_ON
 from .hostmem cimport host_free, host_zalloc
 from .types cimport MAX_CPUS, int64_t, swp_t, uint32_t, uint8_t
 
-cdef enum cluster_state:
-    CLUSTER_FREE = 0
-    CLUSTER_CURRENT = 1
-    CLUSTER_NONFULL = 2
-    CLUSTER_FULL = 3
-
-
 cdef int swap_init(swap_info_t *si) except -1:
     si.least_priority = -1
     return 0
@@ -227,16 +220,9 @@ cdef swp_t take_from_batches(swap_info_t *si) noexcept nogil:
     return 0
 
 
-cdef void swap_slot_free(swap_info_t *si, swp_t slot) noexcept nogil:
-    """The last reference to the slot is gone."""
-    cdef swap_area_t *a = swap_area_of(si, slot)
-    cdef uint32_t c = (slot - a.base) // SWAPFILE_CLUSTER + 1
+cdef void cluster_freed(swap_area_t *a, uint32_t c) noexcept nogil:
+    """A slot of a cluster that was full is free, or its last one is."""
     cdef swap_cluster_t *k = &a.clusters[c]
-    MM_BUG_ON(not (si.slots[slot].flags & SWP_USED) or si.slots[slot].count)
-    si.slots[slot] = swp_slot_t(value=0, count=0, flags=0, node=0, memcg=0)
-    a.inuse -= 1
-    si.nr_free += 1
-    k.used -= 1
     if k.state == CLUSTER_FULL:
         k.state = CLUSTER_NONFULL
         cluster_push(a, &a.nonfull, c)

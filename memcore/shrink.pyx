@@ -237,42 +237,43 @@ cdef inline void free_frame_isolated(machine_t *m, page_t *p, pfn_t pfn) noexcep
     free_frame(m, pfn)
 
 
-cdef int64_t shrink_folio_list(machine_t *m, node_t *n, const lru_list_t *behind, pfn_t *batch, int taken,
+cdef int shrink_folio_list(machine_t *m, node_t *n, const lru_list_t *behind, pfn_t *batch, int taken,
                                scan_control_t *sc, reclaim_stat_t *st, bint ignore_references) noexcept nogil:
-    """Decides the fate of isolated pages; those that are free now become 0 in `batch`. Returns how many.
+    """Decides the fate of isolated pages. Those that are not free now stay in `batch`, in their order; returns how
+    many.
 
     `behind`: the list they come from, whose next pages are fetched meanwhile; None for pages picked by hand, whose
     time the caller charges. Else time passes page by page: writes may end while later pages are looked at.
     """
-    cdef int64_t nr_reclaimed = 0, unmapped
+    cdef int64_t unmapped
     cdef ns_t cost
-    cdef page_t *p
-    cdef bint cached
-    cdef int i
+    cdef pfn_t pfn
+    cdef bint cached, freed
+    cdef int i, kept = 0
     for i in range(taken):
         if behind != NULL:
             prefetch_next(m, behind, i)
         unmapped = st.nr_unmapped
-        p = &m.frames[batch[i]]
-        cached = p.mapcount == 0 and not p.flags & PG_ANON  # no page table to look at
+        pfn = batch[i]
+        cached = m.frames[pfn].mapcount == 0 and not m.frames[pfn].flags & PG_ANON  # no page table to look at
         cost = m.p.c_reclaim_cache if cached else m.p.c_reclaim_scan
-        if shrink_one(m, n, batch[i], sc, st, ignore_references):
-            nr_reclaimed += 1
-            batch[i] = 0
-            if not cached:
-                cost += m.p.c_reclaim_free
+        freed = shrink_one(m, n, pfn, sc, st, ignore_references)
+        batch[kept] = pfn
+        kept += not freed
+        if freed and not cached:
+            cost += m.p.c_reclaim_free
         if st.nr_unmapped > unmapped:
             cost += m.p.c_reclaim_unmap
         if behind != NULL:
             mm_charge(m, cost)
-    return nr_reclaimed
+    return kept
 
 
 cdef int64_t shrink_inactive_list(machine_t *m, node_t *n, int lru, int64_t nr_to_scan,
                                   scan_control_t *sc) noexcept nogil:
     cdef pfn_t[SWAP_CLUSTER_MAX] batch
     cdef int64_t nr_scanned = 0, nr_reclaimed
-    cdef int taken, i
+    cdef int taken, kept, i
     cdef bint file = lru >= 2
     cdef reclaim_stat_t st = reclaim_stat_t(0, 0, 0, 0, 0)
     lru_add_drain(m)
@@ -283,12 +284,11 @@ cdef int64_t shrink_inactive_list(machine_t *m, node_t *n, int lru, int64_t nr_t
         mm_charge(m, (nr_scanned - taken) * m.p.c_reclaim_skip)
     if taken == 0:
         return 0
-    nr_reclaimed = shrink_folio_list(m, n, &n.lruvec.lists[lru], batch, taken, sc, &st, False)
-    for i in range(taken):
-        if batch[i]:
-            if m.frames[batch[i]].flags & PG_ACTIVE:
-                n.lruvec.nonresident_age += 1
-            putback(m, batch[i])
+    kept = shrink_folio_list(m, n, &n.lruvec.lists[lru], batch, taken, sc, &st, False)
+    nr_reclaimed = taken - kept
+    for i in range(kept):
+        n.lruvec.nonresident_age += m.frames[batch[i]].flags & PG_ACTIVE != 0
+        putback(m, batch[i])
     count(m, PGACTIVATE, st.nr_activate)
     count(m, PGSTEAL_KSWAPD if sc.is_kswapd else PGSTEAL_DIRECT, nr_reclaimed)
     count(m, PGSTEAL_FILE if file else PGSTEAL_ANON, nr_reclaimed)
@@ -359,7 +359,7 @@ cdef int64_t reclaim_pages(machine_t *m, pfn_t *pfns, int n) noexcept nogil:
     cdef scan_control_t sc
     cdef reclaim_stat_t st = reclaim_stat_t(0, 0, 0, 0, 0)
     cdef int64_t freed = 0
-    cdef int i, first = 0, nid
+    cdef int i, k, first = 0, nid, kept
     memset(&sc, 0, sizeof(sc))
     sc.may_writepage = True
     sc.may_unmap = True
@@ -372,10 +372,10 @@ cdef int64_t reclaim_pages(machine_t *m, pfn_t *pfns, int n) noexcept nogil:
         i = first
         while i < n and m.zones[m.frames[pfns[i]].zone].nid == nid:
             i += 1
-        freed += shrink_folio_list(m, &m.nodes[nid], NULL, &pfns[first], i - first, &sc, &st, True)
+        kept = shrink_folio_list(m, &m.nodes[nid], NULL, &pfns[first], i - first, &sc, &st, True)
+        freed += i - first - kept
+        for k in range(first, first + kept):
+            putback(m, pfns[k])
         first = i
-    for i in range(n):
-        if pfns[i]:
-            putback(m, pfns[i])
     count(m, PGACTIVATE, st.nr_activate)
     return freed

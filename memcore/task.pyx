@@ -17,7 +17,7 @@ from .pte cimport PTE_NODE_SHIFT, PTE_PRESENT, PTE_SWAP, PTE_WRITE, PTE_YOUNG, p
 from .readahead cimport file_read, file_write
 from .records cimport OP_EXIT, OP_FSYNC, OP_READ, OP_SLEEP, OP_STORE, OP_WRITE, rec_count, rec_op, rec_page
 from .thread cimport LAT_BUCKETS, LAT_SYSCALL, NR_LATENCIES, latency_bucket, thread_t
-from .types cimport MM_EFAULT, MM_OK, int64_t, ns_t, pte_t, uint32_t, uint64_t, vpn_t
+from .types cimport MM_EFAULT, MM_OK, int64_t, ns_t, pfn_t, pte_t, uint32_t, uint64_t, vpn_t
 from .writeback cimport sync_file
 
 cdef enum:
@@ -147,21 +147,20 @@ cdef inline uint64_t hit_run(const uint32_t *rec, pte_t *ptes, uint64_t i, uint6
     return hit_singles(rec, ptes, i, stop, good, mask)
 
 
-cdef inline void look_ahead(machine_t *m, const uint32_t *rec, const pte_t *ptes, uint64_t i, uint64_t end,
-                            uint64_t *seen) noexcept nogil:
-    """While the fault of access i is dealt with, fetch what the next ones need: PTEs far ahead, and nearer by,
-    where the PTEs have arrived, the slots of swapped pages. `seen`: how far either has got."""
-    cdef uint64_t k, stop = i + PTE_AHEAD if i + PTE_AHEAD < end else end
+cdef inline uint64_t look_ahead(machine_t *m, const uint32_t *rec, const pte_t *ptes, uint64_t i, uint64_t end,
+                                uint64_t seen) noexcept nogil:
+    """While the fault of access i is dealt with, fetch what the next ones need: slots of swapped pages, and further
+    ahead PTEs. `seen`: how far slots have been fetched before; returns how far they are now."""
+    cdef uint64_t k, stop = i + SLOT_AHEAD
     cdef pte_t e
-    for k in range(seen[0] if seen[0] > i else i + 1, stop):
-        mm_prefetchw(&ptes[rec[k] & 0x7fffffff])
-    seen[0] = stop
-    stop = i + SLOT_AHEAD if i + SLOT_AHEAD < end else end
-    for k in range(seen[1] if seen[1] > i else i + 1, stop):
+    if stop + (PTE_AHEAD - SLOT_AHEAD) > end:
+        return seen              # the chunk ends here
+    for k in range(seen if seen > i else i + 1, stop):
+        mm_prefetchw(&ptes[rec[k + (PTE_AHEAD - SLOT_AHEAD)] & 0x7fffffff])
         e = ptes[rec[k] & 0x7fffffff]
-        if e & PTE_SWAP:
-            mm_prefetchw(&m.swap.slots[pte_pfn(e)])
-    seen[1] = stop
+        # slot 0 for a page that is not swapped: whether it is nobody can foresee, so no branch
+        mm_prefetchw(&m.swap.slots[pte_pfn(e) & (0 - <pfn_t> ((e & PTE_SWAP) != 0))])
+    return stop
 
 
 cdef bint run_narrow(machine_t *m, thread_t *t, mm_t *mm) noexcept nogil:
@@ -170,8 +169,7 @@ cdef bint run_narrow(machine_t *m, thread_t *t, mm_t *mm) noexcept nogil:
     cdef ns_t cost = m.nodes[t.nid].access_ns[t.nid]
     cdef uint64_t i = t.pos, stop, start
     cdef uint64_t end = t.chunk_len
-    cdef uint64_t[2] seen
-    seen[0] = seen[1] = 0
+    cdef uint64_t seen = 0
     while i < end:
         if m.now >= m.deadline:
             m.ops.preempt(m)
@@ -189,7 +187,7 @@ cdef bint run_narrow(machine_t *m, thread_t *t, mm_t *mm) noexcept nogil:
         if i == stop:
             continue
         if mm.pt.ptes[rec[i] & 0x7fffffff] & PTE_SWAP:
-            look_ahead(m, rec, mm.pt.ptes, i, end, seen)
+            seen = look_ahead(m, rec, mm.pt.ptes, i, end, seen)
         if not fault_one(m, t, mm, rec[i] & 0x7fffffff, rec[i] >> 31):
             return False
         i += 1
@@ -232,8 +230,7 @@ cdef bint run_narrow_numa(machine_t *m, thread_t *t, mm_t *mm) noexcept nogil:
     cdef uint64_t i = t.pos, end = t.chunk_len, start, stop, home
     cdef uint32_t r
     cdef ns_t cost, until
-    cdef uint64_t[2] seen
-    seen[0] = seen[1] = 0
+    cdef uint64_t seen = 0
     while i < end:
         if m.p.numa_balancing and m.now >= mm.numa_next_scan:
             task_numa_work(m, t, mm)
@@ -264,7 +261,7 @@ cdef bint run_narrow_numa(machine_t *m, thread_t *t, mm_t *mm) noexcept nogil:
             continue
         r = rec[i]
         if mm.pt.ptes[r & 0x7fffffff] & PTE_SWAP:
-            look_ahead(m, rec, mm.pt.ptes, i, end, seen)
+            seen = look_ahead(m, rec, mm.pt.ptes, i, end, seen)
         if not fault_one(m, t, mm, r & 0x7fffffff, r >> 31):
             return False
         i += 1

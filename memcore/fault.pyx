@@ -257,6 +257,7 @@ cdef int swapin_direct(machine_t *m, thread_t *t, mm_t *mm, vma_t *vma, vpn_t vp
     cdef swp_t slot = pte_pfn(pte)
     cdef swp_slot_t *s = &m.swap.slots[slot]
     cdef pfn_t pfn = NIL
+    cdef uint64_t writable
     if anon_page(m, t, mm, vma, vpn, &pfn) != MM_OK:
         return MM_EINTR
     if mm.pt.ptes[vpn] != pte or s.flags & SWP_HAS_CACHE or s.count != 1 or not swap_read_direct(m, slot, pfn):
@@ -269,10 +270,8 @@ cdef int swapin_direct(machine_t *m, thread_t *t, mm_t *mm, vma_t *vma, vpn_t vp
     mm.swapents -= 1
     page_add_rmap(m, mm, pfn)
     lru_add_new(m, vma, pfn)
-    if vma.flags & VM_WRITE and (write or not m.v61):
-        set_present(m, mm, vpn, pfn, PTE_WRITE | PTE_DIRTY if write else PTE_WRITE)
-    else:
-        set_present(m, mm, vpn, pfn, 0)
+    writable = vma.flags & VM_WRITE != 0 and (not m.v61 or write)
+    set_present(m, mm, vpn, pfn, PTE_WRITE * writable | PTE_DIRTY * (writable & write))
     mm_charge(m, m.p.c_major_fault)
     return MM_OK
 

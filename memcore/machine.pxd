@@ -270,6 +270,8 @@ cdef inline void folio_add_lru(machine_t *m, pfn_t pfn) noexcept nogil:
     # full: what was read ahead last is not evicted before it is used.
     cdef cpu_t *c = &m.cpus[m.cpu]
     lru_add(m, pfn)
+    if m.nr_cpus == 1:
+        return                   # whoever reclaims drains the batch first
     m.frames[pfn].flags |= PG_LRU_BATCH
     c.lru_batch[c.nr_lru_batch] = pfn
     c.nr_lru_batch += 1

@@ -112,13 +112,12 @@ cdef inline uint32_t cluster_size(const swap_area_t *a, uint32_t c) noexcept nog
     return a.nslots - (c - 1) * SWAPFILE_CLUSTER if c == a.nclusters else SWAPFILE_CLUSTER
 
 
-cdef swp_t area_alloc(swap_info_t *si, swap_area_t *a, int cpu) noexcept nogil:
-    """One free slot of the area, or 0."""
+cdef int area_alloc(swap_info_t *si, swap_area_t *a, int cpu, swp_t *out, int n) noexcept nogil:
+    """Up to n free slots of the area, marked used, cluster by cluster; returns how many."""
     cdef uint32_t c, off, size
-    cdef swp_t slot
-    if a.inuse >= a.nslots:
-        return 0
-    while True:
+    cdef swp_t first
+    cdef int got = 0
+    while got < n and a.inuse < a.nslots:
         c = a.current[cpu]
         if c == 0:
             c = a.free_clusters.head
@@ -127,27 +126,35 @@ cdef swp_t area_alloc(swap_info_t *si, swap_area_t *a, int cpu) noexcept nogil:
             else:
                 c = a.nonfull.head
                 if c == 0:
-                    return steal_slot(si, a)
+                    out[got] = steal_slot(si, a)
+                    if out[got] == 0:
+                        break
+                    got += 1
+                    continue
                 cluster_unlink(a, &a.nonfull, c)
             a.clusters[c].state = CLUSTER_CURRENT
             a.current[cpu] = c
             a.next_offset[cpu] = 0
         size = cluster_size(a, c)
+        first = a.base + (c - 1) * SWAPFILE_CLUSTER
         off = a.next_offset[cpu]
-        while off < size:
-            slot = a.base + (c - 1) * SWAPFILE_CLUSTER + off
-            if not si.slots[slot].flags & SWP_USED:
-                a.next_offset[cpu] = off + 1
+        while off < size and got < n:
+            if not si.slots[first + off].flags & SWP_USED:
+                si.slots[first + off].flags = SWP_USED
+                out[got] = first + off
+                got += 1
                 a.clusters[c].used += 1
                 a.inuse += 1
-                return slot
             off += 1
-        a.current[cpu] = 0
-        if a.clusters[c].used < size:
-            a.clusters[c].state = CLUSTER_NONFULL
-            cluster_push(a, &a.nonfull, c)
-        else:
-            a.clusters[c].state = CLUSTER_FULL
+        a.next_offset[cpu] = off
+        if got < n:
+            a.current[cpu] = 0
+            if a.clusters[c].used < size:
+                a.clusters[c].state = CLUSTER_NONFULL
+                cluster_push(a, &a.nonfull, c)
+            else:
+                a.clusters[c].state = CLUSTER_FULL
+    return got
 
 
 cdef swp_t steal_slot(swap_info_t *si, swap_area_t *a) noexcept nogil:
@@ -155,6 +162,7 @@ cdef swp_t steal_slot(swap_info_t *si, swap_area_t *a) noexcept nogil:
     cdef swp_t slot
     for slot in range(a.base, a.base + a.nslots):
         if not si.slots[slot].flags & SWP_USED:
+            si.slots[slot].flags = SWP_USED
             a.clusters[(slot - a.base) // SWAPFILE_CLUSTER + 1].used += 1
             a.inuse += 1
             return slot
@@ -164,21 +172,12 @@ cdef swp_t steal_slot(swap_info_t *si, swap_area_t *a) noexcept nogil:
 cdef int fill_batch(swap_info_t *si, int cpu, swp_t *out, int n) noexcept nogil:
     """Up to n slots from the best area; equal priorities take turns call by call."""
     cdef int first = 0, last, got = 0, k
-    cdef swap_area_t *a
-    cdef swp_t slot
     while first < si.nr_areas and got == 0:
         last = first
         while last < si.nr_areas and si.areas[last].prio == si.areas[first].prio:
             last += 1
         for k in range(last - first):
-            a = &si.areas[first + (si.rotor + k) % (last - first)]
-            while got < n:
-                slot = area_alloc(si, a, cpu)
-                if slot == 0:
-                    break
-                si.slots[slot].flags = SWP_USED
-                out[got] = slot
-                got += 1
+            got = area_alloc(si, &si.areas[first + (si.rotor + k) % (last - first)], cpu, out, n)
             if got:
                 si.rotor += k + 1
                 break

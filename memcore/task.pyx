@@ -25,7 +25,7 @@ cdef enum:
     REPEATS_PER_NS = 4           # repeats of an access to the same page come out of the CPU's caches
     MIXED_BATCH = 256            # hits on any node before a run of hits on the own one is tried again
     NODE_BITS = 0xff << 8        # of a PTE, at PTE_NODE_SHIFT
-    SINGLES = 8                  # accesses after a fault that are looked at one by one
+    SINGLES = 32                 # accesses after a fault that are looked at one by one
     PTE_AHEAD = 40               # accesses whose PTEs are fetched ahead,
     SLOT_AHEAD = 20              # and whose slots are
 

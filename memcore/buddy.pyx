@@ -258,21 +258,24 @@ cdef void pcp_refill(zone_t *z, page_t *frames, int cpu, bint v612) noexcept nog
     """rmqueue_bulk: a batch from the buddy."""
     cdef per_cpu_pages_t *p = &z.pcp[cpu]
     cdef int32_t n = nr_pcp_alloc(z, p) if v612 else z.pcp_batch, room
-    cdef int order, i
+    cdef int o, order, i
     cdef pfn_t pfn
     room = p.cap - p.count
     if n > room:
         n = room
     while n > 0:
-        # page by page the kernel would split this block from its start: take it whole
-        order = smallest(z.free_area, 0)
-        if order > MAX_ORDER:
-            order = 0            # from foreign blocks, each page a fallback of its own
-        while 1 << order > n:
-            order -= 1
-        pfn = rmqueue_buddy(z, frames, order)
-        if pfn == 0:
-            break
+        # page by page the kernel would split the smallest block from its start: take what is wanted of it in one go
+        o = smallest(z.free_area, 0)
+        if o > MAX_ORDER:
+            order = 0
+            pfn = rmqueue_buddy(z, frames, 0)    # from foreign blocks, each page a fallback of its own
+            if pfn == 0:
+                break
+        else:
+            order = o
+            while 1 << order > n:
+                order -= 1
+            pfn = split_block(z, frames, take_block(z, frames, o), o, order)
         for i in range(1 << order):
             frames[pfn + i].flags = PG_PCP
             frames[pfn + i].zone = <uint8_t> z.id

@@ -81,10 +81,9 @@ cdef inline bint try_to_unmap(machine_t *m, pfn_t pfn) noexcept nogil:
     pte = &mm.pt.ptes[p.index]
     if mm.any_flags & VM_RECLAIM_MATTERS or pte_pfn(pte[0]) != pfn or not pte_mapped(pte[0]):
         return try_to_unmap_slow(m, pfn)
-    if pte[0] & PTE_DIRTY:
-        p.flags |= PG_DIRTY
-        if mm.versions != NULL:
-            mm.versions[p.index] += 1
+    p.flags |= PG_DIRTY if pte[0] & PTE_DIRTY else 0
+    if mm.versions != NULL and pte[0] & PTE_DIRTY:
+        mm.versions[p.index] += 1
     pte[0] = pte_mkswap(p.swap)
     s = &m.swap.slots[p.swap]
     s.count += 1

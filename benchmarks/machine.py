@@ -26,7 +26,8 @@ def params(pages: int) -> dict[str, int]:
 
 # Faster than any real device, so that the host is busy with paging and not with waiting in simulated time.
 FASTEST: dict[str, Any] = {
-    "rotational": False, "synchronous": True, "read_ns": 1000, "write_ns": 1000, "queue_depth": 64, "bandwidth": 10_000_000_000,
+    "rotational": False, "synchronous": True, "read_ns": 1000, "write_ns": 1000, "queue_depth": 64,
+    "bandwidth": 10_000_000_000,
 }  # fmt: skip
 
 

@@ -91,8 +91,7 @@ cdef inline void area_add(zone_t *z, page_t *frames, pfn_t pfn, int order) noexc
     p.swap = a.head
     p.lru = 0
     p.zone = <uint8_t> z.id
-    if a.head:
-        frames[a.head].lru = pfn
+    frames[a.head].lru = pfn     # of frame 0, which is nobody's, when the list was empty
     a.head = pfn
     a.nr_free += 1
 
@@ -100,13 +99,10 @@ cdef inline void area_add(zone_t *z, page_t *frames, pfn_t pfn, int order) noexc
 cdef inline void area_del(zone_t *z, page_t *frames, pfn_t pfn, int order) noexcept nogil:
     cdef free_area_t *a = area_of(z, pfn, order)
     cdef page_t *p = &frames[pfn]
+    cdef pfn_t *before = &frames[p.lru].swap if p.lru else &a.head
     MM_BUG_ON(not (p.flags & PG_BUDDY))
-    if p.lru:
-        frames[p.lru].swap = p.swap
-    else:
-        a.head = p.swap
-    if p.swap:
-        frames[p.swap].lru = p.lru
+    before[0] = p.swap
+    frames[p.swap].lru = p.lru
     p.flags = 0
     a.nr_free -= 1
 
@@ -290,9 +286,9 @@ cdef void pcp_spill(zone_t *z, page_t *frames, int cpu, int n) noexcept nogil:
     """free_pcppages_bulk: the n coldest pages go back to the buddy."""
     cdef per_cpu_pages_t *p = &z.pcp[cpu]
     cdef int32_t at = p.bottom
-    cdef int i
+    cdef int _i
     n = min(n, p.count)
-    for i in range(n):
+    for _i in range(n):
         frames[p.pages[at]].flags = 0
         free_one_page(z, frames, p.pages[at], 0)
         at += 1

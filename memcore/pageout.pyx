@@ -12,20 +12,19 @@ from .debug cimport MM_BUG_ON
 from .filemap cimport filemap_set, filemap_t
 from .frames cimport free_frame
 from .lruvec cimport lru_note_cost
-from .machine cimport (count, folio_add_lru, lru_add_tail, lru_del, lruvec_page_state, machine_t, memstall_enter,
-                       memstall_leave, mod_node, note_io, page_node, page_zone)
+from .machine cimport (count, folio_add_lru, lru_del, lruvec_page_state, machine_t, memstall_enter, memstall_leave,
+                       mod_node, note_io, page_node)
 from .node cimport node_t
 from .page cimport (PG_ACTIVE, PG_ANON, PG_DIRTY, PG_ISOLATED, PG_LOCKED, PG_LRU, PG_ORPHAN, PG_RECLAIM,
-                    PG_SWAPBACKED, PG_SWAPCACHE, PG_UNEVICTABLE, PG_WORKINGSET, PG_WRITEBACK, page_t)
+                    PG_SWAPBACKED, PG_SWAPCACHE, PG_WORKINGSET, PG_WRITEBACK, page_t)
 from .pte cimport PTE_PRESENT, PTE_SHADOW, PTE_WORKINGSET, shadow_pack
 from .slab cimport bios_change, drop_buffers, xa_nodes_change
-from .swapfile cimport (SWP_HAS_CACHE, SWP_SHADOW, SWP_WORKINGSET, SWP_ZERO, get_swap_page, swap_area_of,
-                        swap_area_t, swap_node_ref, swap_node_unref, swap_slot_free, swp_slot_t)
+from .swapfile cimport (SWP_HAS_CACHE, SWP_SHADOW, SWP_WORKINGSET, SWP_ZERO, swap_area_of, swap_area_t,
+                        swap_node_unref, swap_slot_free, swp_slot_t)
 from .thread cimport MAX_SEGMENTS, PLUG_FLUSH_PAGES, PLUG_PAGES, PLUG_REQUESTS, thread_t
-from .types cimport MM_EINTR, MM_OK, int64_t, pfn_t, swp_t, uint32_t, uint64_t, uint8_t
-from .vmstat cimport (NR_FILE_PAGES, NR_SWAPCACHED, NR_VMSCAN_WRITE, NR_WRITEBACK, NR_WRITTEN, PGPGIN,
-                      PGPGOUT, PGROTATED, PSWPIN, PSWPOUT, SWPIN_ZERO, SWPOUT_ZERO, WORKINGSET_ACTIVATE_ANON,
-                      WORKINGSET_REFAULT_ANON, WORKINGSET_RESTORE_ANON)
+from .types cimport MM_EINTR, MM_OK, pfn_t, swp_t, uint32_t, uint64_t, uint8_t
+from .vmstat cimport (NR_FILE_PAGES, NR_VMSCAN_WRITE, NR_WRITTEN, PGPGIN, PGPGOUT, PSWPIN, PSWPOUT, SWPIN_ZERO,
+                      SWPOUT_ZERO, WORKINGSET_ACTIVATE_ANON, WORKINGSET_REFAULT_ANON, WORKINGSET_RESTORE_ANON)
 from .workingset cimport workingset_eviction, workingset_test_recent
 from .writeback cimport account_page_cleaned, end_writeback, start_page_writeback, write_file_page
 from .zram cimport zram_in_memory, zram_number, zram_read, zram_slot_free_notify, zram_t, zram_write

@@ -16,6 +16,7 @@ cdef enum:
     PTE_PROTNONE = 1 << 5        # NUMA hint: present but must fault
     PTE_SHADOW = 1 << 6          # file map slot: page was evicted
     PTE_WORKINGSET = 1 << 7      # with PTE_SHADOW: it was in the working set
+    PTE_SWAP_SHIFT = 4           # its bit number
     PTE_NODE_SHIFT = 8
     PTE_PFN_SHIFT = 32
 

@@ -330,20 +330,19 @@ cdef void block(machine_t *m, ns_t ns, int cause, bint io) noexcept nogil:
         m.curr = NULL
         while True:
             at = next_event(m)
+            if t.state == TH_RUNNING and at > c.now:
+                # woken, and nothing happens any more before it has the CPU
+                m.curr = t
+                m.now = c.now
+                set_deadline(m)
+                if t.kind == THREAD_TASK and cause >= 0:
+                    t.stall[cause] += m.now - begin
+                return
             if at == NEVER or m.stop or m.time_limit and at >= m.time_limit or m.budget <= 0:
                 break
             m.now = at
             one_event(m, at)
-            if t.state == TH_RUNNING:
-                if c.curr == t.id and not others_busy(m):
-                    m.curr = t
-                    m.now = c.now
-                    set_deadline(m)
-                    if t.kind == THREAD_TASK and cause >= 0:
-                        t.stall[cause] += m.now - begin
-                    return
-                break
-            if c.curr or others_busy(m):
+            if (c.curr and c.curr != t.id) or others_busy(m):
                 break
         m.curr = t
     switch_out(m)

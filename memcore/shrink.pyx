@@ -238,7 +238,7 @@ cdef inline void free_frame_isolated(machine_t *m, page_t *p, pfn_t pfn) noexcep
 
 
 cdef int shrink_folio_list(machine_t *m, node_t *n, const lru_list_t *behind, pfn_t *batch, int taken,
-                               scan_control_t *sc, reclaim_stat_t *st, bint ignore_references) noexcept nogil:
+                           scan_control_t *sc, reclaim_stat_t *st, bint ignore_references) noexcept nogil:
     """Decides the fate of isolated pages. Those that are not free now stay in `batch`, in their order; returns how
     many.
 

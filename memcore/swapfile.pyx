@@ -8,7 +8,6 @@ for holes in clusters that have some. Slots are handed out through a per-CPU bat
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
-from .debug cimport MM_BUG_ON
 from .hostmem cimport host_free, host_zalloc
 from .types cimport MAX_CPUS, int64_t, swp_t, uint32_t, uint8_t
 

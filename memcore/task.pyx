@@ -13,9 +13,10 @@ from .machine cimport EV_TASK_EXIT, EXIT_CHUNK, EXIT_FAULT, EXIT_LIMIT, log_even
 from .mm cimport VM_FILE, find_vma, mm_t, vma_t
 from .mmap cimport do_madvise, exit_mm
 from .numa cimport task_numa_work
-from .pte cimport PTE_NODE_SHIFT, PTE_PRESENT, PTE_SWAP, PTE_WRITE, PTE_YOUNG, pte_node, pte_pfn
+from .pte cimport PTE_NODE_SHIFT, PTE_PRESENT, PTE_SWAP_SHIFT, PTE_WRITE, PTE_YOUNG, pte_node, pte_pfn
 from .readahead cimport file_read, file_write
 from .records cimport OP_EXIT, OP_FSYNC, OP_READ, OP_SLEEP, OP_STORE, OP_WRITE, rec_count, rec_op, rec_page
+from .swapfile cimport swp_slot_t
 from .thread cimport LAT_BUCKETS, LAT_SYSCALL, NR_LATENCIES, latency_bucket, thread_t
 from .types cimport MM_EFAULT, MM_OK, int64_t, ns_t, pfn_t, pte_t, uint32_t, uint64_t, vpn_t
 from .writeback cimport sync_file
@@ -85,24 +86,40 @@ cdef bint fault_one(machine_t *m, thread_t *t, mm_t *mm, vpn_t vpn, bint write) 
     return True
 
 
-cdef inline uint64_t hit_singles(const uint32_t *rec, pte_t *ptes, uint64_t i, uint64_t stop, uint64_t good,
-                                 uint64_t mask) noexcept nogil:
-    # accesses one by one, until one misses: its index, or `stop`; for `good` and `mask` see hit_run
-    cdef uint32_t r
-    cdef uint64_t w
-    while i < stop:
-        r = rec[i]
-        w = r >> 31
-        r &= 0x7fffffff
-        if (ptes[r] ^ good) & (mask + 2 * w):
+cdef inline bint hit(pte_t *ptes, uint32_t r, uint64_t good, uint64_t mask) noexcept nogil:
+    # one access, if the page is there; for `good` and `mask` see hit_run
+    cdef uint64_t w = r >> 31
+    cdef pte_t *pte = &ptes[r & 0x7fffffff]
+    if (pte[0] ^ good) & (mask + 2 * w):
+        return False
+    pte[0] |= PTE_YOUNG + 2 * PTE_YOUNG * w              # and PTE_DIRTY
+    return True
+
+
+cdef inline uint64_t hit_singles(const uint32_t *rec, pte_t *ptes, const swp_slot_t *slots, uint64_t i, uint64_t stop,
+                                 uint64_t end, uint64_t good, uint64_t mask) noexcept nogil:
+    """Accesses one by one, until one misses: its index, or `stop`.
+
+    Where faults are frequent all accesses pass here, so each fetches what later ones will need: a PTE, and nearer by,
+    where the PTE has arrived, the slot of a swapped page. `end`: of the chunk.
+    """
+    cdef uint64_t ahead = min(stop, end - PTE_AHEAD if end > PTE_AHEAD else 0)
+    cdef pte_t e
+    while i < ahead:
+        mm_prefetchw(&ptes[rec[i + PTE_AHEAD] & 0x7fffffff])
+        e = ptes[rec[i + SLOT_AHEAD] & 0x7fffffff]
+        # slot 0 for a page that is not swapped: nobody can foresee whether it is, so no branch
+        mm_prefetchw(&slots[pte_pfn(e) & (0 - <pfn_t> ((e >> PTE_SWAP_SHIFT) & 1))])
+        if not hit(ptes, rec[i], good, mask):
             return i
-        ptes[r] |= PTE_YOUNG + 2 * PTE_YOUNG * w         # and PTE_DIRTY
+        i += 1
+    while i < stop and hit(ptes, rec[i], good, mask):
         i += 1
     return i
 
 
-cdef inline uint64_t hit_run(const uint32_t *rec, pte_t *ptes, uint64_t i, uint64_t stop, uint64_t home,
-                             uint64_t node_bits) noexcept nogil:
+cdef inline uint64_t hit_run(const uint32_t *rec, pte_t *ptes, const swp_slot_t *slots, uint64_t i, uint64_t stop,
+                             uint64_t end, uint64_t home, uint64_t node_bits) noexcept nogil:
     """Completes accesses from i on until one misses; returns its index, or `stop`.
 
     With `node_bits` a page on another node than that of the PTE bits `home` is a miss too.
@@ -116,7 +133,7 @@ cdef inline uint64_t hit_run(const uint32_t *rec, pte_t *ptes, uint64_t i, uint6
     cdef uint64_t good = home | PTE_PRESENT | PTE_WRITE
     cdef uint64_t mask = node_bits | PTE_PRESENT         # of what must be good; twice 1, PTE_WRITE, for a store
     cdef uint64_t near = i + SINGLES if i + SINGLES < stop else stop
-    i = hit_singles(rec, ptes, i, near, good, mask)
+    i = hit_singles(rec, ptes, slots, i, near, end, good, mask)
     if i < near:
         return i
     while i + PTE_AHEAD + 4 <= stop:
@@ -144,23 +161,7 @@ cdef inline uint64_t hit_run(const uint32_t *rec, pte_t *ptes, uint64_t i, uint6
         ptes[r2] |= PTE_YOUNG + 2 * PTE_YOUNG * w2
         ptes[r3] |= PTE_YOUNG + 2 * PTE_YOUNG * w3
         i += 4
-    return hit_singles(rec, ptes, i, stop, good, mask)
-
-
-cdef inline uint64_t look_ahead(machine_t *m, const uint32_t *rec, const pte_t *ptes, uint64_t i, uint64_t end,
-                                uint64_t seen) noexcept nogil:
-    """While the fault of access i is dealt with, fetch what the next ones need: slots of swapped pages, and further
-    ahead PTEs. `seen`: how far slots have been fetched before; returns how far they are now."""
-    cdef uint64_t k, stop = i + SLOT_AHEAD
-    cdef pte_t e
-    if stop + (PTE_AHEAD - SLOT_AHEAD) > end:
-        return seen              # the chunk ends here
-    for k in range(seen if seen > i else i + 1, stop):
-        mm_prefetchw(&ptes[rec[k + (PTE_AHEAD - SLOT_AHEAD)] & 0x7fffffff])
-        e = ptes[rec[k] & 0x7fffffff]
-        # slot 0 for a page that is not swapped: whether it is nobody can foresee, so no branch
-        mm_prefetchw(&m.swap.slots[pte_pfn(e) & (0 - <pfn_t> ((e & PTE_SWAP) != 0))])
-    return stop
+    return hit_singles(rec, ptes, slots, i, stop, end, good, mask)
 
 
 cdef bint run_narrow(machine_t *m, thread_t *t, mm_t *mm) noexcept nogil:
@@ -169,7 +170,6 @@ cdef bint run_narrow(machine_t *m, thread_t *t, mm_t *mm) noexcept nogil:
     cdef ns_t cost = m.nodes[t.nid].access_ns[t.nid]
     cdef uint64_t i = t.pos, stop, start
     cdef uint64_t end = t.chunk_len
-    cdef uint64_t seen = 0
     while i < end:
         if m.now >= m.deadline:
             m.ops.preempt(m)
@@ -179,15 +179,13 @@ cdef bint run_narrow(machine_t *m, thread_t *t, mm_t *mm) noexcept nogil:
             return False
         stop = i + hits_until(m, m.deadline, cost, end - i)
         start = i
-        i = hit_run(rec, mm.pt.ptes, i, stop, 0, 0)
+        i = hit_run(rec, mm.pt.ptes, m.swap.slots, i, stop, end, 0, 0)
         m.now += <ns_t> (i - start) * cost
         note_access(t, t.nid, i - start, <ns_t> (i - start) * cost)
         m.budget -= <int64_t> (i - start)
         t.pos = i
         if i == stop:
             continue
-        if mm.pt.ptes[rec[i] & 0x7fffffff] & PTE_SWAP:
-            seen = look_ahead(m, rec, mm.pt.ptes, i, end, seen)
         if not fault_one(m, t, mm, rec[i] & 0x7fffffff, rec[i] >> 31):
             return False
         i += 1
@@ -230,7 +228,6 @@ cdef bint run_narrow_numa(machine_t *m, thread_t *t, mm_t *mm) noexcept nogil:
     cdef uint64_t i = t.pos, end = t.chunk_len, start, stop, home
     cdef uint32_t r
     cdef ns_t cost, until
-    cdef uint64_t seen = 0
     while i < end:
         if m.p.numa_balancing and m.now >= mm.numa_next_scan:
             task_numa_work(m, t, mm)
@@ -248,7 +245,7 @@ cdef bint run_narrow_numa(machine_t *m, thread_t *t, mm_t *mm) noexcept nogil:
         home = <uint64_t> t.nid << PTE_NODE_SHIFT
         start = i
         stop = i + hits_until(m, until, cost, end - i)
-        i = hit_run(rec, mm.pt.ptes, i, stop, home, NODE_BITS)
+        i = hit_run(rec, mm.pt.ptes, m.swap.slots, i, stop, end, home, NODE_BITS)
         m.now += <ns_t> (i - start) * cost
         note_access(t, t.nid, i - start, <ns_t> (i - start) * cost)
         if i < stop and not misses(mm.pt.ptes, rec[i]):
@@ -260,8 +257,6 @@ cdef bint run_narrow_numa(machine_t *m, thread_t *t, mm_t *mm) noexcept nogil:
         if i == stop or m.now >= until or m.budget <= 0:
             continue
         r = rec[i]
-        if mm.pt.ptes[r & 0x7fffffff] & PTE_SWAP:
-            seen = look_ahead(m, rec, mm.pt.ptes, i, end, seen)
         if not fault_one(m, t, mm, r & 0x7fffffff, r >> 31):
             return False
         i += 1

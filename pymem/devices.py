@@ -48,7 +48,7 @@ class Disk:
         if self.queue_depth is not None:
             integer(self.queue_depth, "disk.queue_depth", 1, 65536)
         for name in ("rotational", "synchronous"):
-            if getattr(self, name) not in (None, False, True):
+            if not isinstance(getattr(self, name), bool | None):
                 raise ScenarioError(f"disk.{name}: {getattr(self, name)!r}; accepted is true or false")
         figures = self.figures()
         if figures["bandwidth"] < PAGE_SIZE:
@@ -150,8 +150,8 @@ class SwapDevice:
     priority : int, optional
         -1 to 32767, higher is used first; without one, areas come in the order given, after all that have one.
     **figures
-        Of a disk `read`, `write`, `queue_depth`, `bandwidth`, `rotational` and `synchronous`, see `Disk`; of a compressed one `codec`,
-        `recompress`, `recompress_what`, `writeback_what`, `mem_limit`, `backing`, `idle_after` and `period`, see
+        Of a disk `read`, `write`, `queue_depth`, `bandwidth`, `rotational` and `synchronous`, see `Disk`; of a compressed
+        one `codec`, `recompress`, `recompress_what`, `writeback_what`, `mem_limit`, `backing`, `idle_after` and `period`, see
         `Compression`.
     """
 

@@ -199,6 +199,13 @@ def test_swap_areas(tmp_path):
     assert again.nodes == host.machine.nodes
 
 
+def test_swap_on_memory_is_synchronous(tmp_path):
+    lines = ("/dev/pmem0p1 partition 1048572 0 5\n", "/dev/ram1 partition 65532 0 -2\n")
+    files = recorded("01_anon_seq_pc3.s1") | {"proc/swaps": SWAPS.splitlines(keepends=True)[0] + "".join(lines)}
+    swap = from_host(host_files.write(tmp_path / "copy", files)).machine.swap
+    assert [(area.kind, area.disk.figures()["synchronous"]) for area in swap] == [("pmem", True), ("ramdisk", True)]
+
+
 def test_a_codec_that_is_not_simulated_is_named(tmp_path):
     files = recorded("01_anon_seq_pc3.s1") | {
         "proc/swaps": SWAPS, "sys/block/zram0/comp_algorithm": "lzo [842]\n",

@@ -118,20 +118,27 @@ def scenarios(draw):
 # ---- invariants ---------------------------------------------------------------------------------------------
 
 
-def check_counters(engine):
+def check_counters(scenario, engine):
     """What must hold between counters at any moment."""
     e, n = engine.events_count(), engine.node_stats()
+    # 6.1 hands pages to a synchronous swap device without a request, so that the block layer counts none.
+    silent = [scenario.kernel == "6.1" and s.disk.figures()["synchronous"] for s in scenario.machine.swap] + [False]
+    counted = [d for d, quiet in zip(engine.devices(), silent, strict=True) if not quiet]
+    read, written = (
+        sum(d[what] for d, quiet in zip(engine.devices(), silent, strict=True) if quiet)
+        for what in ("read_pages", "write_pages")
+    )
     assert e["pgsteal_kswapd"] <= e["pgscan_kswapd"]
     assert e["pgsteal_direct"] <= e["pgscan_direct"]
     assert e["pgscan_kswapd"] + e["pgscan_direct"] == e["pgscan_anon"] + e["pgscan_file"]
     assert e["pgsteal_kswapd"] + e["pgsteal_direct"] == e["pgsteal_anon"] + e["pgsteal_file"]
     assert e["pgmajfault"] <= e["pgfault"]
     assert e["swap_ra_hit"] <= e["swap_ra"] <= e["pswpin"] + e["swpin_zero"]
-    assert e["pgpgin"] == 4 * sum(d["read_pages"] for d in engine.devices())
+    assert e["pgpgin"] == 4 * sum(d["read_pages"] for d in counted)
     # a reclaimer that was preempted may still hold back some of them under its plug
-    assert e["pgpgout"] >= 4 * sum(d["write_pages"] for d in engine.devices())
-    assert e["pgpgout"] == 4 * (n["nr_written"] + n["nr_writeback"])
-    assert e["pgpgin"] >= 4 * e["pswpin"]
+    assert e["pgpgout"] >= 4 * sum(d["write_pages"] for d in counted)
+    assert e["pgpgout"] == 4 * (n["nr_written"] + n["nr_writeback"] - written)
+    assert e["pgpgin"] >= 4 * (e["pswpin"] - read)
     for kind in ("anon", "file"):
         assert n[f"workingset_restore_{kind}"] <= n[f"workingset_activate_{kind}"] <= n[f"workingset_refault_{kind}"]
     assert all(value >= 0 for value in (*e.values(), *n.values()))
@@ -149,9 +156,9 @@ def run(scenario, budget=1 << 20, verify=True):
             break
         if verify:
             simulation.engine.verify()
-            check_counters(simulation.engine)
+            check_counters(scenario, simulation.engine)
     simulation.engine.verify()
-    check_counters(simulation.engine)
+    check_counters(scenario, simulation.engine)
     return simulation
 
 

@@ -1,9 +1,9 @@
 """Swap: out through the swap cache, in with neighbours, areas by priority."""
 
 import pytest
-from lab import MS, SECOND, Lab, anon, load, machine, op, sleep, store
+from lab import MS, SECOND, Lab, anon, file, load, machine, op, sleep, store
 
-from pymem import SwapDevice
+from pymem import Disk, SwapDevice
 from pymem.records import Op
 
 pytestmark = pytest.mark.engine
@@ -167,3 +167,78 @@ def test_more_than_half_full_swap_gives_slots_back_at_swap_in():
     assert lab.engine.swap()["areas"][0]["used"] > 256
     moved = lab.do("a", load(0))
     assert moved.pick("pgmajfault", "nr_swapcached") == {"pgmajfault": 1, "nr_swapcached": 0}
+
+
+# ---- synchronous devices ------------------------------------------------------------------------------------
+
+PMEM = [SwapDevice("16MiB", kind="pmem", read="1us", write="2us")]
+
+
+def test_a_page_written_to_memory_is_free_at_once():
+    """pageout returns with the page clean, and the same pass frees it: no writeback, nothing left in the swap cache."""
+    lab = Lab(machine(4096, swap=PMEM), a=[anon(100)])
+    lab.do("a", store(range(8)))
+    moved = lab.do("a", op(Op.PAGEOUT, 0, 8))
+    assert moved.pick("pswpout", "nr_written", "nr_writeback", "nr_swapcached", "pgfree", "pgrotated") == {
+        "pswpout": 8, "nr_written": 8, "nr_writeback": 0, "nr_swapcached": 0, "pgfree": 8, "pgrotated": 0,
+    }  # fmt: skip
+
+
+def test_a_page_read_from_memory_skips_the_swap_cache():
+    """With one user there is no readahead, whatever page-cluster says; the slot is free at once, and the task works
+    instead of waiting."""
+    lab = Lab(machine(4096, swap=PMEM), a=[anon(100)], vm={"page-cluster": 3})
+    lab.do("a", store(range(8)), op(Op.PAGEOUT, 0, 8))
+    used, before = lab.engine.swap()["areas"][0]["used"], lab.task("a")
+    moved = lab.do("a", load(3))
+    assert moved.pick("pgmajfault", "pswpin", "swap_ra", "nr_swapcached") == {
+        "pgmajfault": 1, "pswpin": 1, "swap_ra": 0, "nr_swapcached": 0,
+    }  # fmt: skip
+    assert lab.engine.swap()["areas"][0]["used"] == used - 1
+    task = lab.task("a")
+    assert task["stalls"]["swap_in"] == before["stalls"]["swap_in"]
+    assert task["cpu_ns"] - before["cpu_ns"] >= 1000
+
+
+def test_with_several_areas_each_is_what_it_is():
+    """The one with the higher priority is memory; what does not fit there goes to a disk, and comes from it by the
+    swap cache."""
+    areas = [SwapDevice("64KiB", kind="pmem", priority=10), SwapDevice("16MiB", kind="nvme", priority=5)]
+    lab = Lab(machine(4096, swap=areas), a=[anon(100)], vm={"page-cluster": 0})
+    lab.do("a", store(range(32)), op(Op.PAGEOUT, 0, 32), sleep(SECOND))
+    assert [a["used"] for a in lab.engine.swap()["areas"]] == [16, 64]  # 64 taken ahead, a batch
+    assert lab.counts()["nr_swapcached"] == 16
+    devices = lab.engine.devices()
+    assert [d["write_pages"] for d in devices[:2]] == [16, 16]
+    moved = lab.do("a", load(range(32)))
+    assert moved.pick("pgmajfault", "pswpin") == {"pgmajfault": 16, "pswpin": 16}  # the rest was still in memory
+
+
+@pytest.mark.parametrize(("kernel", "kib"), [("6.1", 0), ("6.12", 8 * 4)])
+def test_6_1_hands_pages_to_memory_without_a_request(kernel, kib):
+    lab = Lab(machine(4096, swap=PMEM), a=[anon(100)], kernel=kernel)
+    moved = lab.do("a", store(range(8)), op(Op.PAGEOUT, 0, 8), load(range(8)))
+    assert moved.pick("pswpout", "pswpin", "pgpgout", "pgpgin") == {
+        "pswpout": 8, "pswpin": 8, "pgpgout": kib, "pgpgin": kib,
+    }  # fmt: skip
+
+
+def test_copies_begin_no_closer_than_the_bandwidth_allows():
+    """4096 bytes at 1 GB/s take 4096 ns of the device, whoever copies; a latency below that does not make it faster."""
+    slow = [SwapDevice("16MiB", kind="pmem", read="1us", write="1us", bandwidth=10**9)]
+    lab = Lab(machine(4096, swap=slow), a=[anon(100)])
+    lab.do("a", store(range(64)))
+    begin = lab.task("a")["cpu_ns"]
+    lab.do("a", op(Op.PAGEOUT, 0, 64))
+    assert lab.task("a")["cpu_ns"] - begin >= 63 * 4096
+    assert lab.engine.devices()[0]["busy_ns"] == 64 * 4096
+
+
+def test_files_on_memory_need_no_waiting():
+    """Reads fill the cache and fsync empties it of dirty pages within CPU time."""
+    lab = Lab(machine(4096, disk=Disk("pmem")), a=[file(64)])
+    moved = lab.do("a", op(Op.READ, 0, 32), op(Op.WRITE, 0, 16), op(Op.FSYNC, 0, 1))
+    assert moved.pick("nr_written", "nr_dirty", "nr_writeback") == {"nr_written": 16, "nr_dirty": 0, "nr_writeback": 0}
+    assert moved["pgpgin"] >= 32 * 4
+    stalls = lab.task("a")["stalls"]
+    assert [stalls[cause] for cause in ("file_read", "device", "fsync")] == [0, 0, 0]

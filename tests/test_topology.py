@@ -125,29 +125,35 @@ def test_watermarks_of_a_live_kernel():
 
 @pytest.mark.parametrize("kind", sorted(DISK_KINDS))
 def test_a_device_has_the_figures_of_its_kind_unless_given(kind):
-    read, write, depth, bandwidth, rotational = DISK_KINDS[kind]
+    read, write, depth, bandwidth, rotational, synchronous = DISK_KINDS[kind]
     assert Disk(kind).figures() == {
         "read_ns": read,
         "write_ns": write,
         "queue_depth": depth,
         "bandwidth": bandwidth,
         "rotational": rotational,
+        "synchronous": synchronous,
     }
-    given = Disk(kind, read="1ms", write=5, queue_depth=3, bandwidth="1GiB", rotational=not rotational).figures()
+    given = Disk(
+        kind, read="1ms", write=5, queue_depth=3, bandwidth="1GiB", rotational=not rotational,
+        synchronous=not synchronous,
+    ).figures()  # fmt: skip
     assert given == {
         "read_ns": 1_000_000,
         "write_ns": 5,
         "queue_depth": 3,
         "bandwidth": 1 << 30,
         "rotational": not rotational,
+        "synchronous": not synchronous,
     }
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Disk("tape"), "disk.kind: 'tape'; accepted are hdd, nvme, ramdisk, sata"),
-        (lambda: Disk(["nvme"]), "disk.kind: ['nvme']; accepted are hdd, nvme, ramdisk, sata"),
+        (lambda: Disk("tape"), "disk.kind: 'tape'; accepted are hdd, nvme, pmem, ramdisk, sata"),
+        (lambda: Disk(["nvme"]), "disk.kind: ['nvme']; accepted are hdd, nvme, pmem, ramdisk, sata"),
+        (lambda: Disk(synchronous="no"), "disk.synchronous: 'no'; accepted is true or false"),
         (lambda: Disk(queue_depth=0), "disk.queue_depth: 0; accepted is 1 to 65536"),
         (lambda: Disk(queue_depth=True), "disk.queue_depth: True; accepted is 1 to 65536"),
         (lambda: Disk(bandwidth=4095), "disk.bandwidth: 4095; accepted is at least 4096 bytes/s"),

@@ -44,6 +44,8 @@ def disk(files: Files, name: str | None, notes: list[str]) -> Disk:
 
 def _kind(files: Files, name: str) -> str:
     """The kind of a block device: by its name, and by whether it rotates."""
+    if found := re.match(r"(pmem|ram)(\d|$)", name):
+        return {"pmem": "pmem", "ram": "ramdisk"}[found[1]]
     if files.word(f"sys/block/{name}/queue/rotational") == "1":
         return "hdd"
     return "sata" if name.startswith(("sd", "mmcblk")) else "nvme"

@@ -150,8 +150,9 @@ class SwapDevice:
     priority : int, optional
         -1 to 32767, higher is used first; without one, areas come in the order given, after all that have one.
     **figures
-        Of a disk `read`, `write`, `queue_depth`, `bandwidth`, `rotational` and `synchronous`, see `Disk`; of a compressed
-        one `codec`, `recompress`, `recompress_what`, `writeback_what`, `mem_limit`, `backing`, `idle_after` and `period`, see
+        Of a disk `read`, `write`, `queue_depth`, `bandwidth`, `rotational` and `synchronous`, see `Disk`; of a
+        compressed one `codec`, `recompress`, `recompress_what`, `writeback_what`, `mem_limit`, `backing`, `idle_after`
+        and `period`, see
         `Compression`.
     """
 

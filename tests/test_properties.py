@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lab import MS, NO_SLAB, VM, Script, anon, file, zone
+from lab import MS, NO_SLAB, VM, Script, anon, file, load, machine, sleep, zone
 
 from memcore.engine import Engine
 from pymem import Machine, Scenario, SwapDevice, Task
@@ -210,6 +210,20 @@ def test_cutting_a_run_into_pieces_changes_nothing(scenario, budget, chunk):
     whole = outcome(scenario)
     assert outcome(scenario, budget=budget) == whole
     assert outcome(scenario, chunk=chunk) == whole
+
+
+def test_what_happens_before_a_woken_task_has_the_cpu_finds_it_waiting():
+    """Samples around the end of a read that wakes the only task: one within its context switch must not see the page
+    mapped already, wherever the run is cut. (How long the task waited tells when about the read ended.)"""
+    script = Script([file(4)], load(0), sleep(10 * MS))
+
+    def sampled(interval, **cut):
+        task = Task("t", script, start=5 * MS)
+        return outcome(Scenario(machine=machine(600), vm=VM, tasks=[task], sample_interval=interval), **cut)
+
+    waited = sampled(20 * MS)["tasks"]["t"]["stalls"]["file_read"]
+    for interval in range(5 * MS + waited - 4000, 5 * MS + waited + 8000, 250):
+        assert sampled(interval, budget=1) == sampled(interval), interval
 
 
 # ---- errors -------------------------------------------------------------------------------------------------

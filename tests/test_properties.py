@@ -214,8 +214,9 @@ def test_cutting_a_run_into_pieces_changes_nothing(scenario, budget, chunk):
 
 def test_what_happens_before_a_woken_task_has_the_cpu_finds_it_waiting():
     """Samples around the end of a read that wakes the only task: one within its context switch must not see the page
-    mapped already, wherever the run is cut. (How long the task waited tells when about the read ended.)"""
-    script = Script([file(4)], load(0), sleep(10 * MS))
+    mapped already, wherever the run is cut: here by the ends of the reads of three other pages. (How long the task
+    waited tells when about the read ended.)"""
+    script = Script([file(4)], load(3), sleep(10 * MS))
 
     def sampled(interval, **cut):
         task = Task("t", script, start=5 * MS)

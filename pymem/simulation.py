@@ -26,6 +26,7 @@ from pymem.regions import Anon
 from pymem.result import Latency, OomKill, Result, TaskResult, Timeline, bucket_edges
 from pymem.topology import FILESYSTEMS, ZONE_NAMES
 from pymem.units import parse_pages, parse_time
+from pymem.workloads.ahead import Ahead
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -128,7 +129,7 @@ def build(scenario: Scenario) -> tuple[door.Engine, dict[int, Task]]:
 class _Compression:
     """What the engine is told about compressed memory and about contents."""
 
-    def __init__(self, scenario: Scenario) -> None:
+    def __init__(self, scenario: Scenario, ahead: bool = True) -> None:
         self.scenario = scenario
         resolved = tunables.resolve(scenario.vm, scenario.kernel)
         self.compressor = None
@@ -248,6 +249,9 @@ class Simulation:
     Parameters
     ----------
     scenario : Scenario
+    ahead : bool
+        Records of generated and of packed workloads are made in a second thread of the host, if it has a CPU to spare.
+        Results are the same; with as many simulations at once as there are CPUs it gains nothing.
 
     Attributes
     ----------
@@ -258,7 +262,7 @@ class Simulation:
         ``"running"`` until the run is over.
     """
 
-    def __init__(self, scenario: Scenario) -> None:
+    def __init__(self, scenario: Scenario, ahead: bool = True) -> None:
         self.scenario = scenario
         try:
             self.engine, self.tasks = build(scenario)
@@ -271,6 +275,8 @@ class Simulation:
             thread: iter(task.workload.chunks(int(seed)))
             for (thread, task), seed in zip(self.tasks.items(), seeds, strict=True)
         }
+        costly = [thread for thread, task in self.tasks.items() if not task.workload.at_hand]
+        self._chunks = Ahead(self._streams, costly if ahead else ())
         self.oom_kills: list[OomKill] = []
         self._killed: dict[str, tuple[str, int]] = {}  # by whom, and oom_score then
         self.policy = scenario.policy()
@@ -313,7 +319,7 @@ class Simulation:
         return self.status == "running"
 
     def _feed(self, thread: int) -> None:
-        records = next(self._streams[thread], None)
+        records = self._chunks.next(thread)
         try:
             self.engine.feed(thread, records, records is None)
         except ValueError as error:

@@ -5,7 +5,6 @@ A `Job` says everything that its outcome depends on, so where and in which order
 
 from __future__ import annotations
 
-import os
 import pickle
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +20,7 @@ from pymem.errors import PymemError, ScenarioError
 from pymem.settings import settings_of
 from pymem.simulation import BUDGET, Simulation
 from pymem.sweeps.store import Run
+from pymem.workloads.ahead import usable_cpus
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -59,7 +59,7 @@ def run_job(bases: Sequence[Scenario], job: Job, measures: Sequence[str], stoppe
     try:
         base = bases[job.base]
         scenario = base.with_settings({**job.settings, "seed": job.seed})
-        simulation = Simulation(scenario)
+        simulation = Simulation(scenario, ahead=False)
         while simulation.step(BUDGET):
             if stopped():
                 raise Stopped
@@ -145,7 +145,7 @@ def _dask(address: str, workers: int, bases: Sequence[Scenario], measures: Seque
 
 def default_jobs() -> int:
     """CPUs that this program may use."""
-    return len(os.sched_getaffinity(0))
+    return usable_cpus()
 
 
 @contextmanager

@@ -44,6 +44,7 @@ class Workload(ABC):
     """
 
     kind: ClassVar[str] = ""
+    at_hand: ClassVar[bool] = False  # chunks need not be made: nothing is gained by making them ahead
     regions: tuple[Region, ...]
 
     @property

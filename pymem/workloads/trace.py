@@ -47,6 +47,7 @@ class Trace(Workload):
     """
 
     kind: ClassVar[str] = "trace"
+    at_hand: ClassVar[bool] = True
     array: NDArray[Any]
     regions: tuple[Region, ...]
 

@@ -5,14 +5,19 @@
     swap entry          swap cache, or a read of the slot with its neighbours
     read-only, written  reuse in place, or copy
 """
+from .buddy cimport pcp_pop, per_cpu_pages_t, zone_t
 from .filemap cimport filemap_lookup, filemap_t
 from .frames cimport free_frame
-from .machine cimport count, folio_add_lru, lru_add_drain, machine_t, mm_charge
+from .list cimport lru_list_add, lru_list_t
+from .lruvec cimport LRU_INACTIVE_ANON
+from .machine cimport count, folio_add_lru, lru_add_drain, lru_batch_add, machine_t, mm_charge
 from .mm cimport VM_FILE, VM_LOCKED, VM_SHARED, VM_WRITE, find_vma, mm_t, vma_t
+from .node cimport node_t
 from .numa cimport numa_hint_fault
-from .page cimport (PG_ANON, PG_EXCLUSIVE, PG_KERNEL, PG_LOCKED, PG_MLOCKED, PG_READAHEAD, PG_SWAPBACKED,
+from .page cimport (PG_ANON, PG_EXCLUSIVE, PG_KERNEL, PG_LOCKED, PG_LRU, PG_MLOCKED, PG_READAHEAD, PG_SWAPBACKED,
                     PG_SWAPCACHE, PG_UNEVICTABLE, PG_WORKINGSET, PG_WRITEBACK, page_t)
-from .page_alloc cimport GFP_KERNEL, GFP_NORETRY, GFP_USER, alloc_pages
+from .page_alloc cimport GFP_KERNEL, GFP_NORETRY, GFP_USER, alloc_pages, count_allocated, pcp_may_give
+from .pagetable cimport pte_table_missing
 from .pageout cimport (page_put, swap_is_inline, swap_put, swap_read_direct, swap_readpage, swapin_add,
                        try_to_free_swap, wait_on_page, workingset_refault)
 from .placement cimport task_zonelist, vma_zonelist
@@ -22,9 +27,9 @@ from .rmap cimport munlock_page, page_add_rmap, page_remove_rmap
 from .swapfile cimport (SWP_EXCLUSIVE, SWP_HAS_CACHE, SWP_SHADOW, SWP_WORKINGSET, swap_area_of, swap_area_t,
                         swp_slot_t, vm_swap_full)
 from .thread cimport LAT_MINOR, LAT_SWAP_IN, STALL_SWAP_IN, thread_t
-from .types cimport (MM_EAGAIN, MM_EFAULT, MM_EINTR, MM_OK, NIL, PTRS_PER_TABLE, int64_t, pfn_t, pte_t,
+from .types cimport (MM_EAGAIN, MM_EFAULT, MM_EINTR, MM_OK, NIL, PTRS_PER_TABLE, int64_t, ns_t, pfn_t, pte_t,
                      swp_t, uint32_t, uint64_t, vpn_t)
-from .vmstat cimport (NR_MLOCK, NR_PAGE_TABLE_PAGES, PGFAULT, PGMAJFAULT, PGREUSE, SWAP_RA, SWAP_RA_HIT,
+from .vmstat cimport (NR_ANON_PAGES, NR_INACTIVE_ANON, NR_MLOCK, NR_PAGE_TABLE_PAGES, PGFAULT, PGMAJFAULT, PGREUSE, SWAP_RA, SWAP_RA_HIT,
                       UNEVICTABLE_PGS_CULLED)
 from .writeback cimport account_page_dirtied, balance_dirty_pages_ratelimited
 from .zonelist cimport zonelist_t
@@ -114,6 +119,68 @@ cdef int do_anonymous_page(machine_t *m, thread_t *t, mm_t *mm, vma_t *vma, vpn_
     set_present(m, mm, vpn, pfn, PTE_WRITE | PTE_DIRTY)
     mm_charge(m, m.p.c_anon_fault)
     return MM_OK
+
+
+cdef uint64_t do_anonymous_run(machine_t *m, thread_t *t, mm_t *mm, const uint32_t *rec, uint64_t n,
+                               ns_t access) noexcept nogil:
+    """First stores to pages of one anonymous VMA, of which each needs nothing but a frame off the CPU's list: what
+    alloc_pages and do_anonymous_page do for each, with one look at VMA, watermark, clock and counters for all.
+
+    `rec`: the next n records of the task, the first of which has missed; `access`: ns of the access after the fault.
+    Returns how many were dealt with, 0 if the first is another case.
+    """
+    cdef vma_t *vma = find_vma(mm, rec[0] & 0x7fffffff)
+    cdef const zonelist_t *zl = &m.zonelists[t.nid]
+    cdef zone_t *z = &m.zones[zl.zones[0]]
+    cdef per_cpu_pages_t *pcp = &z.pcp[m.cpu]
+    cdef node_t *node = &m.nodes[z.nid]
+    cdef lru_list_t *l = &node.lruvec.lists[LRU_INACTIVE_ANON]
+    cdef ns_t each = m.p.c_anon_fault + access
+    cdef pte_t *pte
+    cdef page_t *p
+    cdef pfn_t pfn
+    cdef vpn_t vpn
+    cdef uint64_t k = 0
+    if (vma == NULL or vma.flags & (VM_FILE | VM_LOCKED | VM_WRITE) != VM_WRITE or vma.policy >= 0 or mm.policy >= 0
+            or not pcp_may_give(m, zl, z)):
+        return 0
+    # nobody else's turn comes, and the list need not grow
+    n = min(n, <uint64_t> pcp.count, <uint64_t> (l.cap - l.used), <uint64_t> max(m.budget, 0),
+            <uint64_t> (max(m.deadline - m.now - 1, 0) // each))
+    while k < n:
+        vpn = rec[k] & 0x7fffffff
+        pte = &mm.pt.ptes[vpn]
+        if (not rec[k] >> 31 or vpn < vma.start or vpn >= vma.end or pte[0] or pte_table_missing(&mm.pt, vpn)):
+            break
+        pfn = pcp_pop(pcp)
+        p = &m.frames[pfn]
+        p.flags = PG_ANON | PG_SWAPBACKED | PG_EXCLUSIVE | PG_LRU
+        p.mapcount = 1
+        p.owner = <uint32_t> mm.id
+        p.index = <uint32_t> vpn
+        p.swap = 0
+        p.aux = 0
+        p.mlock_count = 0
+        p.pins = 0
+        lru_list_add(l, m.frames, pfn)
+        if m.nr_cpus > 1:
+            lru_batch_add(m, pfn)
+        pte[0] = pte_mkpresent(pfn, z.nid, PTE_WRITE | PTE_DIRTY | PTE_YOUNG)
+        k += 1
+    if k == 0:
+        return 0
+    pcp.free_count >>= min(k, 31)
+    count_allocated(m, z, k)
+    count(m, PGFAULT, k)
+    node.stat[NR_ANON_PAGES] += k
+    node.stat[NR_INACTIVE_ANON] += k
+    z.nr_lru[LRU_INACTIVE_ANON] += k
+    mm.rss_anon += k
+    if mm.rss_anon + mm.rss_file > mm.hiwater_rss:
+        mm.hiwater_rss = mm.rss_anon + mm.rss_file
+    t.min_flt += k
+    m.now += <ns_t> k * each
+    return k
 
 
 # ---- swap -----------------------------------------------------------------------------------------------

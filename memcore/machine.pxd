@@ -268,10 +268,13 @@ cdef inline void lru_add_drain(machine_t *m) noexcept nogil:
 cdef inline void folio_add_lru(machine_t *m, pfn_t pfn) noexcept nogil:
     # A new page. It has its place in the list at once, but the reclaim of other CPUs passes it over until the batch is
     # full: what was read ahead last is not evicted before it is used.
-    cdef cpu_t *c = &m.cpus[m.cpu]
     lru_add(m, pfn)
-    if m.nr_cpus == 1:
-        return                   # whoever reclaims drains the batch first
+    if m.nr_cpus > 1:            # else whoever reclaims drains the batch first
+        lru_batch_add(m, pfn)
+
+
+cdef inline void lru_batch_add(machine_t *m, pfn_t pfn) noexcept nogil:
+    cdef cpu_t *c = &m.cpus[m.cpu]
     m.frames[pfn].flags |= PG_LRU_BATCH
     c.lru_batch[c.nr_lru_batch] = pfn
     c.nr_lru_batch += 1

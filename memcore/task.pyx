@@ -8,7 +8,7 @@ fault and may sleep; when it is over the access has happened.
 from libc.stdlib cimport calloc
 
 from .debug cimport mm_likely, mm_prefetchw, mm_unlikely
-from .fault cimport handle_mm_fault
+from .fault cimport do_anonymous_run, handle_mm_fault
 from .machine cimport EV_TASK_EXIT, EXIT_CHUNK, EXIT_FAULT, EXIT_LIMIT, log_event, machine_t, mm_charge
 from .mm cimport VM_FILE, find_vma, mm_t, vma_t
 from .mmap cimport do_madvise, exit_mm
@@ -17,7 +17,7 @@ from .pte cimport PTE_NODE_SHIFT, PTE_PRESENT, PTE_SWAP_SHIFT, PTE_WRITE, PTE_YO
 from .readahead cimport file_read, file_write
 from .records cimport OP_EXIT, OP_FSYNC, OP_READ, OP_SLEEP, OP_STORE, OP_WRITE, rec_count, rec_op, rec_page
 from .swapfile cimport swp_slot_t
-from .thread cimport LAT_BUCKETS, LAT_SYSCALL, NR_LATENCIES, latency_bucket, thread_t
+from .thread cimport LAT_BUCKETS, LAT_MINOR, LAT_SYSCALL, NR_LATENCIES, latency_bucket, thread_t
 from .types cimport MM_EFAULT, MM_OK, int64_t, ns_t, pfn_t, pte_t, uint32_t, uint64_t, vpn_t
 from .writeback cimport sync_file
 
@@ -31,12 +31,12 @@ cdef enum:
     SLOT_AHEAD = 20              # and whose slots are
 
 
-cdef void note_latency(thread_t *t, int kind, ns_t ns) noexcept nogil:
+cdef void note_latencies(thread_t *t, int kind, ns_t ns, uint64_t n) noexcept nogil:
     if t.latency == NULL:
         t.latency = <uint64_t *> calloc(NR_LATENCIES * LAT_BUCKETS, sizeof(uint64_t))
     if t.latency != NULL:
-        t.latency[kind * LAT_BUCKETS + latency_bucket(ns)] += 1
-    t.latency_sum[kind] += ns
+        t.latency[kind * LAT_BUCKETS + latency_bucket(ns)] += n
+    t.latency_sum[kind] += n * ns
 
 
 cdef inline bint task_over(const machine_t *m, const thread_t *t) noexcept nogil:
@@ -81,7 +81,7 @@ cdef bint fault_one(machine_t *m, thread_t *t, mm_t *mm, vpn_t vpn, bint write) 
     nid = pte_node(mm.pt.ptes[vpn])
     cost = m.nodes[t.nid].access_ns[nid]
     m.now += cost
-    note_latency(t, t.fault_kind, m.now - begin)
+    note_latencies(t, t.fault_kind, m.now - begin, 1)
     note_access(t, nid, 1, cost)
     return True
 
@@ -118,24 +118,13 @@ cdef inline uint64_t hit_singles(const uint32_t *rec, pte_t *ptes, const swp_slo
     return i
 
 
-cdef inline uint64_t hit_run(const uint32_t *rec, pte_t *ptes, const swp_slot_t *slots, uint64_t i, uint64_t stop,
-                             uint64_t end, uint64_t home, uint64_t node_bits) noexcept nogil:
-    """Completes accesses from i on until one misses; returns its index, or `stop`.
-
-    With `node_bits` a page on another node than that of the PTE bits `home` is a miss too.
-
-    Where one missed the next soon will, so the first few go one by one. After that four at a time: what is
-    missing of the four is gathered first, with one branch for all, and the bits are set afterwards in memory,
-    so that repeats among the four lose nothing.
-    """
+cdef uint64_t hit_fours(const uint32_t *rec, pte_t *ptes, const swp_slot_t *slots, uint64_t i, uint64_t stop,
+                        uint64_t end, uint64_t good, uint64_t mask) noexcept nogil:
+    """hit_singles where accesses have been hitting for a while: four at a time. What is missing of the four is gathered
+    first, with one branch for all, and the bits are set afterwards in memory, so that repeats among the four lose
+    nothing."""
     cdef uint32_t r0, r1, r2, r3
     cdef uint64_t w0, w1, w2, w3
-    cdef uint64_t good = home | PTE_PRESENT | PTE_WRITE
-    cdef uint64_t mask = node_bits | PTE_PRESENT         # of what must be good; twice 1, PTE_WRITE, for a store
-    cdef uint64_t near = i + SINGLES if i + SINGLES < stop else stop
-    i = hit_singles(rec, ptes, slots, i, near, end, good, mask)
-    if i < near:
-        return i
     while i + PTE_AHEAD + 4 <= stop:
         mm_prefetchw(&ptes[rec[i + PTE_AHEAD] & 0x7fffffff])
         mm_prefetchw(&ptes[rec[i + PTE_AHEAD + 1] & 0x7fffffff])
@@ -164,6 +153,20 @@ cdef inline uint64_t hit_run(const uint32_t *rec, pte_t *ptes, const swp_slot_t 
     return hit_singles(rec, ptes, slots, i, stop, end, good, mask)
 
 
+cdef inline uint64_t hit_run(const uint32_t *rec, pte_t *ptes, const swp_slot_t *slots, uint64_t i, uint64_t stop,
+                             uint64_t end, uint64_t home, uint64_t node_bits) noexcept nogil:
+    """Completes accesses from i on until one misses; returns its index, or `stop`. `end`: of the chunk.
+
+    With `node_bits` a page on another node than that of the PTE bits `home` is a miss too. Where one missed the next
+    soon will, so the first few go one by one.
+    """
+    cdef uint64_t good = home | PTE_PRESENT | PTE_WRITE
+    cdef uint64_t mask = node_bits | PTE_PRESENT         # of what must be good; twice 1, PTE_WRITE, for a store
+    cdef uint64_t near = i + SINGLES if i + SINGLES < stop else stop
+    i = hit_singles(rec, ptes, slots, i, near, end, good, mask)
+    return i if i < near else hit_fours(rec, ptes, slots, i, stop, end, good, mask)
+
+
 cdef bint run_narrow(machine_t *m, thread_t *t, mm_t *mm) noexcept nogil:
     """uint32 records on a machine with one node. True: the chunk is done."""
     cdef const uint32_t *rec = <const uint32_t *> t.chunk
@@ -186,6 +189,15 @@ cdef bint run_narrow(machine_t *m, thread_t *t, mm_t *mm) noexcept nogil:
         t.pos = i
         if i == stop:
             continue
+        if mm.pt.ptes[rec[i] & 0x7fffffff] == 0:
+            start = i
+            i += do_anonymous_run(m, t, mm, &rec[i], end - i, cost)
+            if i > start:
+                note_latencies(t, LAT_MINOR, m.p.c_anon_fault + cost, i - start)
+                note_access(t, t.nid, i - start, <ns_t> (i - start) * cost)
+                m.budget -= <int64_t> (i - start)
+                t.pos = i
+                continue
         if not fault_one(m, t, mm, rec[i] & 0x7fffffff, rec[i] >> 31):
             return False
         i += 1
@@ -316,7 +328,7 @@ cdef bint do_record(machine_t *m, thread_t *t, mm_t *mm, uint64_t r) noexcept no
         return True
     if op == OP_READ or op == OP_WRITE or op == OP_FSYNC:
         rc = do_file_op(m, t, mm, op, page, n)
-        note_latency(t, LAT_SYSCALL, m.now - begin)
+        note_latencies(t, LAT_SYSCALL, m.now - begin, 1)
     elif page + n > mm.pt.npages:
         rc = MM_EFAULT
     else:

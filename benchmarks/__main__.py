@@ -21,7 +21,7 @@ def mechanism_lines(scale: int) -> list[str]:
         each = []
         for _ in range(ROUNDS):
             run, results = mechanisms.prepare(mechanism, scale), []
-            taken = targets.cpu_seconds(lambda run=run, results=results: results.append(run()))
+            taken = targets.seconds(lambda run=run, results=results: results.append(run()))
             each.append(taken / mechanisms.units(mechanism, results[0]) * 1e9)
         lines.append(f"{mechanism.name:<14}{median(each):>12.1f} ns per {mechanism.unit}")
     return lines

@@ -164,8 +164,8 @@ def simulation(work: Any, pages: int, share: int) -> Callable[[], c.Run]:
 
 
 def sources(accesses: int, pages: int) -> Iterator[Row]:
-    """Where the accesses come from: a mapped trace file or a generator, beside an array in memory. Accesses are generated
-    in a second thread, so that is what the clock on the wall says, and needs two idle CPUs.
+    """Where the accesses come from: a mapped trace file or a generator, beside an array in memory. A second thread
+    generates them, so that is what the clock on the wall says, and needs two idle CPUs.
     """
     trace = c.zipf(accesses, pages)
     region = [pymem.Anon(pages=pages)]

@@ -27,8 +27,8 @@ from .rmap cimport munlock_page, page_add_rmap, page_remove_rmap
 from .swapfile cimport (SWP_EXCLUSIVE, SWP_HAS_CACHE, SWP_SHADOW, SWP_WORKINGSET, swap_area_of, swap_area_t,
                         swp_slot_t, vm_swap_full)
 from .thread cimport LAT_MINOR, LAT_SWAP_IN, STALL_SWAP_IN, thread_t
-from .types cimport (MM_EAGAIN, MM_EFAULT, MM_EINTR, MM_OK, NIL, PTRS_PER_TABLE, int64_t, ns_t, pfn_t, pte_t,
-                     swp_t, uint32_t, uint64_t, vpn_t)
+from .types cimport (MM_EAGAIN, MM_EFAULT, MM_EINTR, MM_OK, NIL, PTRS_PER_TABLE, int64_t, ns_t, pfn_t, pte_t, swp_t,
+                     uint32_t, uint64_t, vpn_t)
 from .vmstat cimport (NR_ANON_PAGES, NR_INACTIVE_ANON, NR_MLOCK, NR_PAGE_TABLE_PAGES, PGFAULT, PGMAJFAULT, PGREUSE, SWAP_RA, SWAP_RA_HIT,
                       UNEVICTABLE_PGS_CULLED)
 from .writeback cimport account_page_dirtied, balance_dirty_pages_ratelimited
@@ -121,21 +121,20 @@ cdef int do_anonymous_page(machine_t *m, thread_t *t, mm_t *mm, vma_t *vma, vpn_
     return MM_OK
 
 
-cdef uint64_t do_anonymous_run(machine_t *m, thread_t *t, mm_t *mm, const uint32_t *rec, uint64_t n,
-                               ns_t access) noexcept nogil:
+cdef uint64_t do_anonymous_run(machine_t *m, thread_t *t, mm_t *mm, const uint32_t *rec, uint64_t n, ns_t each,
+                               ns_t until) noexcept nogil:
     """First stores to pages of one anonymous VMA, of which each needs nothing but a frame off the CPU's list: what
     alloc_pages and do_anonymous_page do for each, with one look at VMA, watermark, clock and counters for all.
 
-    `rec`: the next n records of the task, the first of which has missed; `access`: ns of the access after the fault.
-    Returns how many were dealt with, 0 if the first is another case.
+    `rec`: the next n records of the task, the first of which has missed; `each`: what one fault and its access take;
+    `until`: when somebody else's turn comes. Returns how many were dealt with, 0 if the first is another case.
     """
     cdef vma_t *vma = find_vma(mm, rec[0] & 0x7fffffff)
     cdef const zonelist_t *zl = &m.zonelists[t.nid]
     cdef zone_t *z = &m.zones[zl.zones[0]]
     cdef per_cpu_pages_t *pcp = &z.pcp[m.cpu]
     cdef node_t *node = &m.nodes[z.nid]
-    cdef lru_list_t *l = &node.lruvec.lists[LRU_INACTIVE_ANON]
-    cdef ns_t each = m.p.c_anon_fault + access
+    cdef lru_list_t *lru = &node.lruvec.lists[LRU_INACTIVE_ANON]
     cdef pte_t *pte
     cdef page_t *p
     cdef pfn_t pfn
@@ -144,9 +143,9 @@ cdef uint64_t do_anonymous_run(machine_t *m, thread_t *t, mm_t *mm, const uint32
     if (vma == NULL or vma.flags & (VM_FILE | VM_LOCKED | VM_WRITE) != VM_WRITE or vma.policy >= 0 or mm.policy >= 0
             or not pcp_may_give(m, zl, z)):
         return 0
-    # nobody else's turn comes, and the list need not grow
-    n = min(n, <uint64_t> pcp.count, <uint64_t> (l.cap - l.used), <uint64_t> max(m.budget, 0),
-            <uint64_t> (max(m.deadline - m.now - 1, 0) // each))
+    # the list need not grow either
+    n = min(n, <uint64_t> pcp.count, <uint64_t> (lru.cap - lru.used), <uint64_t> max(m.budget, 0),
+            <uint64_t> (max(until - m.now - 1, 0) // each))
     while k < n:
         vpn = rec[k] & 0x7fffffff
         pte = &mm.pt.ptes[vpn]
@@ -162,7 +161,7 @@ cdef uint64_t do_anonymous_run(machine_t *m, thread_t *t, mm_t *mm, const uint32
         p.aux = 0
         p.mlock_count = 0
         p.pins = 0
-        lru_list_add(l, m.frames, pfn)
+        lru_list_add(lru, m.frames, pfn)
         if m.nr_cpus > 1:
             lru_batch_add(m, pfn)
         pte[0] = pte_mkpresent(pfn, z.nid, PTE_WRITE | PTE_DIRTY | PTE_YOUNG)

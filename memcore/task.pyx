@@ -86,6 +86,19 @@ cdef bint fault_one(machine_t *m, thread_t *t, mm_t *mm, vpn_t vpn, bint write) 
     return True
 
 
+cdef inline uint64_t first_stores(machine_t *m, thread_t *t, mm_t *mm, const uint32_t *rec, uint64_t n,
+                                  ns_t until) noexcept nogil:
+    # a run of faults of one kind, with their accesses: how many of the next n records (do_anonymous_run)
+    cdef int nid = m.zones[m.zonelists[t.nid].zones[0]].nid
+    cdef ns_t cost = m.nodes[t.nid].access_ns[nid]
+    n = do_anonymous_run(m, t, mm, rec, n, m.p.c_anon_fault + cost, until)
+    if n:
+        note_latencies(t, LAT_MINOR, m.p.c_anon_fault + cost, n)
+        note_access(t, nid, n, <ns_t> n * cost)
+        m.budget -= <int64_t> n
+    return n
+
+
 cdef inline bint hit(pte_t *ptes, uint32_t r, uint64_t good, uint64_t mask) noexcept nogil:
     # one access, if the page is there; for `good` and `mask` see hit_run
     cdef uint64_t w = r >> 31
@@ -190,12 +203,9 @@ cdef bint run_narrow(machine_t *m, thread_t *t, mm_t *mm) noexcept nogil:
         if i == stop:
             continue
         if mm.pt.ptes[rec[i] & 0x7fffffff] == 0:
-            start = i
-            i += do_anonymous_run(m, t, mm, &rec[i], end - i, cost)
-            if i > start:
-                note_latencies(t, LAT_MINOR, m.p.c_anon_fault + cost, i - start)
-                note_access(t, t.nid, i - start, <ns_t> (i - start) * cost)
-                m.budget -= <int64_t> (i - start)
+            start = first_stores(m, t, mm, &rec[i], end - i, m.deadline)
+            if start:
+                i += start
                 t.pos = i
                 continue
         if not fault_one(m, t, mm, rec[i] & 0x7fffffff, rec[i] >> 31):
@@ -269,6 +279,12 @@ cdef bint run_narrow_numa(machine_t *m, thread_t *t, mm_t *mm) noexcept nogil:
         if i == stop or m.now >= until or m.budget <= 0:
             continue
         r = rec[i]
+        if mm.pt.ptes[r & 0x7fffffff] == 0:
+            start = first_stores(m, t, mm, &rec[i], end - i, until)
+            if start:
+                i += start
+                t.pos = i
+                continue
         if not fault_one(m, t, mm, r & 0x7fffffff, r >> 31):
             return False
         i += 1

@@ -275,7 +275,7 @@ class Simulation:
             thread: iter(task.workload.chunks(int(seed)))
             for (thread, task), seed in zip(self.tasks.items(), seeds, strict=True)
         }
-        costly = [thread for thread, task in self.tasks.items() if not task.workload.at_hand]
+        costly = [thread for thread, task in self.tasks.items() if task.workload.ahead]
         self._chunks = Ahead(self._streams, costly if ahead else ())
         self.oom_kills: list[OomKill] = []
         self._killed: dict[str, tuple[str, int]] = {}  # by whom, and oom_score then

@@ -1,7 +1,7 @@
 """Records made ahead: while the engine works on one chunk, a second thread of the host makes the next ones.
 
 A chunk depends only on those before it in its stream, and one thread makes them all, in order: results are the same
-with and without it.  What drawing random numbers or unpacking a trace takes is hidden where the host has a CPU to spare.
+with and without it.  What drawing random numbers takes is hidden where the host has a CPU to spare.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def _make(
     while (key := wanted.get()) is not None:
         try:
             ready[key].put((next(streams[key], None), None))
-        except BaseException as error:  # noqa: BLE001 - whatever it is, it belongs to who waits for the chunk
+        except BaseException as error:  # whatever it is, it belongs to who waits for the chunk
             ready[key].put((None, error))
 
 

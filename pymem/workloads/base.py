@@ -44,13 +44,20 @@ class Workload(ABC):
     """
 
     kind: ClassVar[str] = ""
-    at_hand: ClassVar[bool] = False  # chunks need not be made: nothing is gained by making them ahead
     regions: tuple[Region, ...]
 
     @property
     def length(self) -> int | None:
         """Accesses of the stream (loads, stores, pages of ``read()`` and ``write()``); None: not known."""
         return None
+
+    @property
+    def ahead(self) -> bool:
+        """Whether chunks may be made before they are wanted, in another thread, and it is worth it.
+
+        Not unless a class says so: one that looks at the simulation when it is asked for a chunk must be asked in time.
+        """
+        return False
 
     @abstractmethod
     def chunks(self, seed: int) -> Iterator[Records]:
@@ -183,6 +190,11 @@ class Pattern(Workload):
     def length(self) -> int:
         """Accesses in all."""
         return self.total
+
+    @property
+    def ahead(self) -> bool:
+        """See `Workload.ahead`."""
+        return True
 
     @abstractmethod
     def sampler(self, rng: np.random.Generator) -> Sampler:

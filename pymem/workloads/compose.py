@@ -152,6 +152,11 @@ class Phases(Workload):
         """Accesses of all parts."""
         return _sum_of_lengths(self.parts)
 
+    @property
+    def ahead(self) -> bool:
+        """See `Workload.ahead`."""
+        return all(part.ahead for part in self.parts)
+
     def chunks(self, seed: int) -> Iterator[Records]:
         """The records; see `Workload.chunks`."""
         moves: list[Relocation] = self._moves  # type: ignore[attr-defined]
@@ -229,6 +234,11 @@ class Mix(Workload):
     def length(self) -> int | None:
         """Accesses of all parts."""
         return _sum_of_lengths(self.parts)
+
+    @property
+    def ahead(self) -> bool:
+        """See `Workload.ahead`."""
+        return all(part.ahead for part in self.parts)
 
     def _shares(self) -> NDArray[np.float64]:
         if self.weights is not None:

@@ -100,6 +100,11 @@ class Masim(Workload):
             return None
         return sum(phase.ms for phase in self._all()) * self.accesses_per_ms * (2 if modes == {"rw"} else 1)
 
+    @property
+    def ahead(self) -> bool:
+        """See `Workload.ahead`."""
+        return True
+
     def _all(self) -> list[_Phase]:
         phases: list[_Phase] = self._phases  # type: ignore[attr-defined]
         return phases

@@ -47,7 +47,6 @@ class Trace(Workload):
     """
 
     kind: ClassVar[str] = "trace"
-    at_hand: ClassVar[bool] = True
     array: NDArray[Any]
     regions: tuple[Region, ...]
 

@@ -29,8 +29,8 @@ from .swapfile cimport (SWP_EXCLUSIVE, SWP_HAS_CACHE, SWP_SHADOW, SWP_WORKINGSET
 from .thread cimport LAT_MINOR, LAT_SWAP_IN, STALL_SWAP_IN, thread_t
 from .types cimport (MM_EAGAIN, MM_EFAULT, MM_EINTR, MM_OK, NIL, PTRS_PER_TABLE, int64_t, ns_t, pfn_t, pte_t, swp_t,
                      uint32_t, uint64_t, vpn_t)
-from .vmstat cimport (NR_ANON_PAGES, NR_INACTIVE_ANON, NR_MLOCK, NR_PAGE_TABLE_PAGES, PGFAULT, PGMAJFAULT, PGREUSE, SWAP_RA, SWAP_RA_HIT,
-                      UNEVICTABLE_PGS_CULLED)
+from .vmstat cimport (NR_ANON_PAGES, NR_INACTIVE_ANON, NR_MLOCK, NR_PAGE_TABLE_PAGES, PGFAULT, PGMAJFAULT, PGREUSE,
+                      SWAP_RA, SWAP_RA_HIT, UNEVICTABLE_PGS_CULLED)
 from .writeback cimport account_page_dirtied, balance_dirty_pages_ratelimited
 from .zonelist cimport zonelist_t
 

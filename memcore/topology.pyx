@@ -3,14 +3,14 @@
 from libc.stdlib cimport calloc
 from libc.string cimport memset
 
-from .buddy cimport pcp_push, zone_init, zone_init_free, zone_t
+from .buddy cimport pcp_push, zone_init, zone_init_free, zone_layout, zone_t
 from .machine cimport last_cpu, machine_finish_zones, machine_t
 from .mempolicy cimport MPOL_BIND, MPOL_DEFAULT, MPOL_LOCAL, mempolicy_t
 from .node cimport node_build_zonelist, node_t
 from .page cimport PG_PCP
 from .page_alloc cimport build_zonelist
 from .slab cimport metadata_place, slab_caches_init, slab_place
-from .types cimport MAX_NODES, MAX_NR_ZONES, int32_t, int64_t, uint32_t, uint64_t, uint8_t
+from .types cimport MAX_NODES, MAX_NR_ZONES, PAGEBLOCK_PAGES, int32_t, int64_t, uint32_t, uint64_t, uint8_t
 from .vmstat cimport NR_KERNEL_PINNED
 from .zonelist cimport zonelist_t
 
@@ -42,17 +42,21 @@ cdef int add_zones(machine_t *m, node_t *n, zones) except -1:
 cdef int fill_zones(machine_t *m, node_t *n, zones) except -1:
     """What is free at the start, what lies in a per-CPU list, and what the kernel holds."""
     cdef zone_t *z
-    cdef int64_t end, first, listed, pfn, metadata
+    cdef int64_t first, listed, pfn, metadata
     for zs in zones:
         z = &m.zones[n.first_zone + <int> zs["idx"]]
-        end = z.start_pfn + z.spanned
         if not 0 <= z.foreign <= zs["free"] <= z.managed <= z.spanned:
             raise ValueError(f"zone {zs['idx']} of node {n.nid}: foreign {z.foreign}, free {zs['free']}, managed "
                              f"{z.managed}, spanned {z.spanned} pages do not fit together")
-        first = end - <int64_t> zs["free"]
+        first = zone_layout(z, zs["free"])
+        if first < z.start_pfn:
+            raise ValueError(f"zone {zs['idx']} of node {n.nid}: {z.foreign} free pages in blocks of unmovable memory "
+                             f"need {z.start_pfn - first} more pages of kernel memory")
         listed = min(<int64_t> zs.get("percpu", 0), z.managed - <int64_t> zs["free"], z.pcp_high_max)
         n.stat[NR_KERNEL_PINNED] += z.managed - <int64_t> zs["free"] - listed
-        zone_init_free(z, m.frames, first, end)
+        zone_init_free(z, m.frames, zs["free"])
+        if z.foreign:
+            first &= ~<int64_t> (PAGEBLOCK_PAGES - 1)   # what is left of these blocks the kernel keeps
         # in the list of the node's last CPU: what the first ones have, they use up at once
         for pfn in range(first - listed, first):
             m.frames[pfn].flags = PG_PCP

@@ -11,7 +11,7 @@ from .content cimport CONTENT_ZERO, content_flags, content_of_write
 from .debug cimport MM_BUG_ON
 from .filemap cimport filemap_set, filemap_t
 from .frames cimport free_frame
-from .lruvec cimport lru_note_cost, lruvec_t
+from .lruvec cimport lru_note_cost
 from .machine cimport (count, folio_add_lru, lru_add_tail, lru_del, lruvec_page_state, machine_t, memstall_enter,
                        memstall_leave, mod_node, note_io, page_node, page_zone)
 from .node cimport node_t
@@ -33,22 +33,23 @@ from .zswap cimport zswap_invalidate, zswap_load, zswap_store
 
 
 cdef void workingset_refault(machine_t *m, pfn_t pfn, uint32_t age, int nid, bint workingset) noexcept nogil:
-    """An evicted page is back in a new frame (not yet on a list): activate it if it left too early."""
+    """An evicted page is back in a new frame (not yet on a list): activate it if it left too early. `nid` is the node
+    that it left; 6.1 takes that also for the one it has come to."""
     cdef page_t *p = &m.frames[pfn]
     cdef bint file = not p.flags & PG_SWAPBACKED
     cdef int k = 1 if file else 0
-    cdef lruvec_t *mine = &page_node(m, pfn).lruvec
-    mod_node(m, pfn, WORKINGSET_REFAULT_ANON + k, 1)
-    if not workingset_test_recent(&m.nodes[nid].lruvec, lruvec_page_state(m, &m.nodes[nid]), age, file,
-                                  m.swap.nr_free > 0):
+    cdef node_t *left = &m.nodes[nid]
+    cdef node_t *n = left if m.v61 else page_node(m, pfn)
+    n.stat[WORKINGSET_REFAULT_ANON + k] += 1
+    if not workingset_test_recent(&left.lruvec, lruvec_page_state(m, left), age, file, m.swap.nr_free > 0):
         return
     p.flags |= PG_ACTIVE
-    mine.nonresident_age += 1
-    mod_node(m, pfn, WORKINGSET_ACTIVATE_ANON + k, 1)
+    n.lruvec.nonresident_age += 1
+    n.stat[WORKINGSET_ACTIVATE_ANON + k] += 1
     if workingset:
         p.flags |= PG_WORKINGSET
-        lru_note_cost(mine, file, 1, 0, m.v61)
-        mod_node(m, pfn, WORKINGSET_RESTORE_ANON + k, 1)
+        lru_note_cost(&page_node(m, pfn).lruvec, file, 1, 0, m.v61)
+        n.stat[WORKINGSET_RESTORE_ANON + k] += 1
 
 
 cdef void add_to_page_cache(machine_t *m, filemap_t *f, uint64_t index, pfn_t pfn, bint whole_write) noexcept nogil:

@@ -131,8 +131,7 @@ cdef int64_t zone_layout(const zone_t *z, int64_t free) noexcept nogil:
     cdef int64_t blocks = (z.foreign + PAGEBLOCK_PAGES - 2) // (PAGEBLOCK_PAGES - 1)
     if blocks == 0:
         return movable
-    return (movable & ~<int64_t> (PAGEBLOCK_PAGES - 1)) - (blocks - 1) * PAGEBLOCK_PAGES - (
-        z.foreign - (blocks - 1) * (PAGEBLOCK_PAGES - 1))
+    return (movable & ~<int64_t> (PAGEBLOCK_PAGES - 1)) - (blocks - 1) - z.foreign
 
 
 cdef int zone_init_free(zone_t *z, page_t *frames, int64_t free) except -1:

@@ -51,7 +51,7 @@ cdef int fill_zones(machine_t *m, node_t *n, zones) except -1:
         first = zone_layout(z, zs["free"])
         if first < z.start_pfn:
             raise ValueError(f"zone {zs['idx']} of node {n.nid}: {z.foreign} free pages in blocks of unmovable memory "
-                             f"need {z.start_pfn - first} more pages of kernel memory")
+                             f"would begin at {first}, before the zone")
         listed = min(<int64_t> zs.get("percpu", 0), z.managed - <int64_t> zs["free"], z.pcp_high_max)
         n.stat[NR_KERNEL_PINNED] += z.managed - <int64_t> zs["free"] - listed
         zone_init_free(z, m.frames, zs["free"])

@@ -19,7 +19,7 @@ from pymem.errors import ValidationError
 from pymem.records import WRITE, Op, pack
 from pymem.regions import Anon, File, Region
 from pymem.scenario import Scenario, Task
-from pymem.topology import Boot, Machine, Node, Zone
+from pymem.topology import PAGEBLOCK, Boot, Machine, Node, Zone
 from pymem.tunables import COSTS, TUNABLES
 from pymem.validation.generator import Spec, generate, parse_spec
 from pymem.workloads.base import Workload
@@ -42,8 +42,6 @@ TURN_NS = 10_000_000
 #: in zone DMA32 170 to 360 of them in blocks of 8 and more pages, which cannot have come from pages freed one by one,
 #: and some smaller ones.
 FOREIGN = {"6.1": 1022, "6.12": 350}
-#: Pages of a page block.
-PAGEBLOCK = 512
 MAX_TURNS = 20_000
 #: Contents that recordings call otherwise: their zero pages begin with 64 random bytes.
 CONTENTS = {"zero": "zero64"}

@@ -224,6 +224,7 @@ cdef void sched_wake(machine_t *m, thread_t *t) noexcept nogil:
     cdef int cpu
     cdef cpu_t *c
     cdef uint64_t floor
+    cdef ns_t here
     if t.state != TH_BLOCKED:
         return
     if t.timer:
@@ -239,7 +240,8 @@ cdef void sched_wake(machine_t *m, thread_t *t) noexcept nogil:
         psi_change(&m.psi.cpu[cpu], m.now, NR_MEMSTALL_RUNNING, 1)
     if c.curr:
         # how far the running thread has come is known at its last stop only
-        account_run(m, m.threads[c.curr], m.now if cpu == m.cpu and m.curr != NULL else c.now)
+        here = m.now if cpu == m.cpu and m.curr != NULL else c.now
+        account_run(m, m.threads[c.curr], here)
     floor = c.min_vruntime - min(c.min_vruntime, WAKEUP_BONUS)
     if t.vruntime < floor:
         t.vruntime = floor

@@ -42,19 +42,20 @@ cdef int add_zones(machine_t *m, node_t *n, zones) except -1:
 cdef int fill_zones(machine_t *m, node_t *n, zones) except -1:
     """What is free at the start, what lies in a per-CPU list, and what the kernel holds."""
     cdef zone_t *z
-    cdef int64_t first, listed, pfn, metadata
+    cdef int64_t free, first, listed, pfn, metadata
     for zs in zones:
         z = &m.zones[n.first_zone + <int> zs["idx"]]
-        if not 0 <= z.foreign <= zs["free"] <= z.managed <= z.spanned:
-            raise ValueError(f"zone {zs['idx']} of node {n.nid}: foreign {z.foreign}, free {zs['free']}, managed "
+        free = zs["free"]
+        if not 0 <= z.foreign <= free <= z.managed <= z.spanned:
+            raise ValueError(f"zone {zs['idx']} of node {n.nid}: foreign {z.foreign}, free {free}, managed "
                              f"{z.managed}, spanned {z.spanned} pages do not fit together")
-        first = zone_layout(z, zs["free"])
+        first = zone_layout(z, free)
         if first < z.start_pfn:
             raise ValueError(f"zone {zs['idx']} of node {n.nid}: {z.foreign} free pages in blocks of unmovable memory "
                              f"would begin at {first}, before the zone")
-        listed = min(<int64_t> zs.get("percpu", 0), z.managed - <int64_t> zs["free"], z.pcp_high_max)
-        n.stat[NR_KERNEL_PINNED] += z.managed - <int64_t> zs["free"] - listed
-        zone_init_free(z, m.frames, zs["free"])
+        listed = min(<int64_t> zs.get("percpu", 0), z.managed - free, z.pcp_high_max)
+        n.stat[NR_KERNEL_PINNED] += z.managed - free - listed
+        zone_init_free(z, m.frames, free)
         if z.foreign:
             first &= ~<int64_t> (PAGEBLOCK_PAGES - 1)   # what is left of these blocks the kernel keeps
         # in the list of the node's last CPU: what the first ones have, they use up at once

@@ -30,7 +30,7 @@ ctypedef struct zone_t:
     int64_t nr_free              # NR_FREE_PAGES: without the per-CPU lists
     int64_t foreign              # frames free at the start in page blocks of unmovable memory
     uint8_t *block_foreign       # per page block: is it of unmovable memory? NULL: no block is, nor will be
-    int64_t first_free           # lowest frame that was free at the start
+    int64_t held_end             # the kernel's frames and what is in per-CPU lists at the start end here
     bint v61                     # kernel 6.1
     int64_t fallbacks            # times pages changed sides since the watermarks were last raised for it
     int64_t boost
@@ -56,8 +56,8 @@ ctypedef struct zone_t:
 cdef int zone_init(zone_t *z, nid_t nid, int idx, int zid, int64_t start_pfn, int64_t spanned, int64_t managed,
                    int nr_cpus) except -1
 cdef int zone_init_pcp(zone_t *z, int node_cpus, int64_t high_fraction, bint v612) except -1
-cdef int64_t zone_layout(const zone_t *z, int64_t free) noexcept nogil
-cdef int zone_init_free(zone_t *z, page_t *frames, int64_t free) except -1
+cdef int64_t zone_layout(const zone_t *z, int64_t nr_free) noexcept nogil
+cdef int zone_init_free(zone_t *z, page_t *frames, int64_t nr_free) except -1
 cdef void zone_free(zone_t *z) noexcept nogil
 cdef pfn_t rmqueue_buddy(zone_t *z, page_t *frames, int order, bint foreign) noexcept nogil
 cdef void free_one_page(zone_t *z, page_t *frames, pfn_t pfn, int order) noexcept nogil

@@ -124,26 +124,26 @@ cdef void free_range(zone_t *z, page_t *frames, int64_t pfn, int64_t end, bint f
         pfn += 1 << order
 
 
-cdef int64_t zone_layout(const zone_t *z, int64_t free) noexcept nogil:
+cdef int64_t zone_layout(const zone_t *z, int64_t nr_free) noexcept nogil:
     """The lowest frame that is free at the start: movable ones are the last of the zone, below them lie foreign page
     blocks that the kernel holds a page or more of; before the zone's start if they do not fit."""
-    cdef int64_t movable = z.start_pfn + z.spanned - (free - z.foreign)
+    cdef int64_t movable = z.start_pfn + z.spanned - (nr_free - z.foreign)
     cdef int64_t blocks = (z.foreign + PAGEBLOCK_PAGES - 2) // (PAGEBLOCK_PAGES - 1)
     if blocks == 0:
         return movable
     return (movable & ~<int64_t> (PAGEBLOCK_PAGES - 1)) - (blocks - 1) - z.foreign
 
 
-cdef int zone_init_free(zone_t *z, page_t *frames, int64_t free) except -1:
-    """Makes `free` frames of the zone free (zone_layout); aligned order-10 blocks stay a virgin range. Raises
+cdef int zone_init_free(zone_t *z, page_t *frames, int64_t nr_free) except -1:
+    """Makes `nr_free` frames of the zone free (zone_layout); aligned order-10 blocks stay a virgin range. Raises
     MemoryError."""
     cdef int64_t end = z.start_pfn + z.spanned
-    cdef int64_t first = end - (free - z.foreign), at, stop
+    cdef int64_t first = end - (nr_free - z.foreign), at, stop
     cdef int64_t block = 1 << MAX_ORDER
     cdef int64_t lo = (first + block - 1) // block * block
     cdef int64_t hi = end // block * block
     cdef int64_t base = z.start_pfn >> PAGEBLOCK_ORDER
-    z.first_free = zone_layout(z, free)
+    z.held_end = at = zone_layout(z, nr_free)
     if hi > lo:
         z.virgin = lo
         z.virgin_end = hi
@@ -158,7 +158,7 @@ cdef int zone_init_free(zone_t *z, page_t *frames, int64_t free) except -1:
     z.block_foreign = <uint8_t *> calloc((end >> PAGEBLOCK_ORDER) + 1 - base, 1)
     if z.block_foreign == NULL:
         raise MemoryError("page blocks")
-    at = z.first_free
+    z.held_end &= ~<int64_t> (PAGEBLOCK_PAGES - 1)
     while at < first & ~<int64_t> (PAGEBLOCK_PAGES - 1):
         stop = (at | (PAGEBLOCK_PAGES - 1)) + 1
         z.block_foreign[(at >> PAGEBLOCK_ORDER) - base] = True

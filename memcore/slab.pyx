@@ -140,11 +140,11 @@ cdef int slab_place(machine_t *m) except -1:
     n.stat[NR_MAPPED] += m.p.ramfs_mapped
     n.stat[NR_SLAB_RECLAIMABLE] = m.p.slab_reclaimable + m.p.slab_freeable
     n.stat[NR_SLAB_UNRECLAIMABLE] = m.p.slab_unreclaimable
-    m.slab_freeable = min(m.p.slab_freeable, max(0, z.managed - z.nr_free))
-    m.slab_pool = z.first_free - m.slab_freeable
+    k = z.held_end - z.nr_lru[LRU_ACTIVE_FILE]
     for j in range(m.nr_cpus):
-        m.slab_pool -= z.pcp[j].count
-    m.slab_pool -= z.nr_lru[LRU_ACTIVE_FILE]
+        k -= z.pcp[j].count
+    m.slab_freeable = min(m.p.slab_freeable, max(0, z.managed - z.nr_free), max(0, k - z.start_pfn))
+    m.slab_pool = k - m.slab_freeable
     for k in range(m.slab_freeable):
         m.frames[m.slab_pool + k].flags = PG_KERNEL
         m.frames[m.slab_pool + k].zone = <uint8_t> z.id

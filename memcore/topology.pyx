@@ -10,7 +10,7 @@ from .node cimport node_build_zonelist, node_t
 from .page cimport PG_PCP
 from .page_alloc cimport build_zonelist
 from .slab cimport metadata_place, slab_caches_init, slab_place
-from .types cimport MAX_NODES, MAX_NR_ZONES, PAGEBLOCK_PAGES, int32_t, int64_t, uint32_t, uint64_t, uint8_t
+from .types cimport MAX_NODES, MAX_NR_ZONES, int32_t, int64_t, uint32_t, uint64_t, uint8_t
 from .vmstat cimport NR_KERNEL_PINNED
 from .zonelist cimport zonelist_t
 
@@ -54,16 +54,18 @@ cdef int fill_zones(machine_t *m, node_t *n, zones) except -1:
             raise ValueError(f"zone {zs['idx']} of node {n.nid}: {z.foreign} free pages in blocks of unmovable memory "
                              f"would begin at {first}, before the zone")
         listed = min(<int64_t> zs.get("percpu", 0), z.managed - free, z.pcp_high_max)
+        metadata = zs.get("metadata", 0)
         n.stat[NR_KERNEL_PINNED] += z.managed - free - listed
         zone_init_free(z, m.frames, free)
-        if z.foreign:
-            first &= ~<int64_t> (PAGEBLOCK_PAGES - 1)   # what is left of these blocks the kernel keeps
+        first = z.held_end
+        if listed + metadata and first - listed - metadata < z.start_pfn:
+            raise ValueError(f"zone {zs['idx']} of node {n.nid}: no room for {listed} pages of per-CPU lists and "
+                             f"{metadata} of metadata below blocks of unmovable memory")
         # in the list of the node's last CPU: what the first ones have, they use up at once
         for pfn in range(first - listed, first):
             m.frames[pfn].flags = PG_PCP
             m.frames[pfn].zone = <uint8_t> z.id
             pcp_push(&z.pcp[last_cpu(m, n.nid)], <uint32_t> pfn)
-        metadata = zs.get("metadata", 0)
         first -= listed
         metadata_place(m, z, first, metadata)
     return 0

@@ -98,10 +98,17 @@ class Zone:
         integer(self.percpu, f"{key}.percpu", 0, self.managed - self.free)
         integer(self.metadata, f"{key}.metadata", 0, self.managed - self.free - self.percpu)
         integer(self.foreign, f"{key}.foreign", 0, self.free)
-        if self._first_free() < self.start_pfn:
+        first = self._first_free()
+        if first < self.start_pfn:
             raise ScenarioError(
                 f"{key}.foreign: {self.foreign} pages, in page blocks of which the kernel holds a page, would begin at "
-                f"{self._first_free()}, before the zone; accepted are fewer foreign or fewer free pages"
+                f"{first}, before the zone; accepted are fewer foreign or fewer free pages"
+            )
+        below = self.percpu + self.metadata
+        if self.foreign and below and first // PAGEBLOCK * PAGEBLOCK - below < self.start_pfn:
+            raise ScenarioError(
+                f"{key}.foreign: {self.foreign} pages leave no room for {self.percpu} of percpu and {self.metadata} of "
+                "metadata below their page blocks; accepted are fewer of any"
             )
         for name in ("watermarks", "protection"):
             pages = getattr(self, name)

@@ -7,7 +7,7 @@ from pymem.records import Op
 
 
 def test_a_waking_task_gets_its_half_of_the_cpu_and_no_more():
-    """`a` computes for 300 ms, `b` sleeps for 200 of these and needs the CPU for 100: turn by turn, it takes twice that.
+    """`a` computes for 300 ms, `b` sleeps for 200 of these and needs the CPU for 100: in turns, that takes 200.
 
     With what `a` had used on its account from before its long run only, `b` would have it for itself."""
     lab = Lab(

@@ -1,12 +1,12 @@
 """Page blocks of unmovable memory: when programs and the kernel take each other's, and what that has for a result."""
 
 import pytest
-from lab import MS, NO_SLAB, Lab, anon, op, sleep, store
+from lab import MS, NO_SLAB, Lab, anon, file, op, sleep, store
 
 from pymem import Machine
 from pymem.errors import ScenarioError
 from pymem.records import Op
-from pymem.topology import Node, Zone
+from pymem.topology import Boot, Node, Zone
 
 BLOCK = 512
 PAGES = 4096
@@ -97,3 +97,13 @@ def test_the_kernel_holds_a_page_of_every_foreign_block():
     with pytest.raises(ScenarioError, match=r"zone Normal\.foreign: 513 pages.* would begin at 3070, before the zone"):
         Zone("Normal", 3072, 1024, 1024, 1024, 1024, foreign=513)
     assert Zone("Normal", 2048, 2048, 2048, 2048, 1024, foreign=513).foreign == 513
+    with pytest.raises(ScenarioError, match=r"zone Normal\.foreign: 224 pages leave no room for 8 of percpu and 2"):
+        Zone("Normal", 1, 4095, 4095, 4095, 3808, foreign=224, percpu=8, metadata=2)
+
+
+def test_what_the_kernel_holds_lies_below_the_foreign_blocks():
+    zone = Zone("Normal", 1, 8191, 8191, 8191, 4396, foreign=300, percpu=64, metadata=16)
+    boot = Boot(kernel=0, slab_reclaimable=0, slab_freeable=400 * 4096, slab_unreclaimable=0)
+    lab = Lab(Machine(nodes=[Node(zones=(zone,), cpus=1)], boot=boot), kernel="6.1", a=[anon(4000), file(400)])
+    lab.do("a", store(range(4000)), op(Op.READ, 4000, 400))
+    assert lab.counts()["slabs_scanned"] > 0

@@ -9,11 +9,12 @@ from pymem.records import Op
 
 @pytest.mark.parametrize(("kernel", "node"), [("6.1", 0), ("6.12", 1)])
 def test_a_refault_counts_where_the_page_was_in_6_1_and_where_it_is_since(kernel, node):
-    """A page of a file leaves node 0, which then fills up: the page comes back on node 1, and ages a clock there or here.
+    """A page of a file leaves node 0, which then fills up: the page comes back on node 1, and a clock advances.
 
     One eviction lies between, its own, and what is left on node 0 is far more: the page is activated.
     """
-    lab = Lab(machine(4096, 4096, swap=(SwapDevice("64MiB"),)), kernel=kernel, a=[anon(6000), file(64, advice="random")])
+    nodes = machine(4096, 4096, swap=(SwapDevice("64MiB"),))
+    lab = Lab(nodes, kernel=kernel, a=[anon(6000), file(64, advice="random")])
     lab.do("a", store(range(1000)))
     lab.do("a", load(6000), op(Op.PAGEOUT, 6000))
     lab.do("a", store(range(1000, 5000)))

@@ -1,4 +1,5 @@
-# Has a node enough free memory, and if not, waking its kswapd. (mm/vmscan.c)
+# Has a node enough free memory, and if not, or if it is badly mixed, waking its kswapd.
+from .buddy cimport zone_t
 from .machine cimport machine_t
 from .node cimport node_t
 
@@ -8,3 +9,4 @@ cdef enum:
 cdef bint pgdat_balanced(machine_t *m, node_t *n, int order, int highest_zoneidx) noexcept nogil
 cdef void wakeup_kswapd(machine_t *m, int zone, int order, int highest_zoneidx) noexcept nogil
 cdef void rouse_kswapd(machine_t *m, node_t *n, int order) noexcept nogil
+cdef void boost_watermark(machine_t *m, zone_t *z) noexcept nogil

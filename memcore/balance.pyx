@@ -1,9 +1,9 @@
-"""Has a node enough free memory, and if not, waking its kswapd. (mm/vmscan.c)"""
+"""Has a node enough free memory, and if not, or if it is badly mixed, waking its kswapd."""
 
 from .buddy cimport wmark_pages, zone_t, zone_watermark_ok
 from .machine cimport EV_KSWAPD_WAKE, log_event, machine_t
 from .node cimport node_t
-from .types cimport MAX_NR_ZONES
+from .types cimport MAX_NR_ZONES, PAGEBLOCK_PAGES, int64_t
 from .watermark cimport WMARK_HIGH, WMARK_PROMO
 
 
@@ -49,3 +49,15 @@ cdef void wakeup_kswapd(machine_t *m, int zone, int order, int highest_zoneidx) 
     if not boosted and pgdat_balanced(m, n, order, highest_zoneidx):
         return
     rouse_kswapd(m, n, order)
+
+
+cdef void boost_watermark(machine_t *m, zone_t *z) noexcept nogil:
+    """Programs got pages in blocks of unmovable memory or the kernel some of theirs: to make that rarer the zone's
+    watermarks rise until kswapd has been at work, and kswapd is woken for this zone alone."""
+    cdef int64_t most = z.wmark[WMARK_HIGH] * m.p.watermark_boost_factor // 10000
+    cdef int64_t rise = z.fallbacks * PAGEBLOCK_PAGES
+    z.fallbacks = 0
+    if m.p.watermark_boost_factor == 0 or 4 * PAGEBLOCK_PAGES > z.managed or most == 0:
+        return
+    z.boost = min(z.boost + rise, max(most, <int64_t> PAGEBLOCK_PAGES))
+    wakeup_kswapd(m, z.id, 0, z.idx)

@@ -1,6 +1,6 @@
 # Physical memory of one zone: free blocks by order, per-CPU lists, watermarks.
 from .page cimport page_t
-from .types cimport MAX_NR_ZONES, NR_ORDERS, int32_t, int64_t, nid_t, pfn_t, uint64_t
+from .types cimport MAX_NR_ZONES, NR_ORDERS, PAGEBLOCK_ORDER, int32_t, int64_t, nid_t, pfn_t, uint64_t, uint8_t
 from .vmstat cimport NR_ZONE_STATS
 from .watermark cimport NR_WMARK
 
@@ -28,10 +28,11 @@ ctypedef struct zone_t:
     int64_t virgin               # first pfn of the never-used tail of order-10 blocks; see zone_init_free
     int64_t virgin_end
     int64_t nr_free              # NR_FREE_PAGES: without the per-CPU lists
-    int64_t foreign              # frames in page blocks of unmovable memory that programs get when no others are left
-    bint v61                     # kernel 6.1: a fallback takes a whole page block
-    int64_t foreign_start        # the first of them
-    int64_t fallbacks            # times one of them was given since the watermarks were last raised for it
+    int64_t foreign              # frames free at the start in page blocks of unmovable memory
+    uint8_t *block_foreign       # per page block: is it of unmovable memory? NULL: no block is, nor will be
+    int64_t held_end             # the kernel's frames and what is in per-CPU lists at the start end here
+    bint v61                     # kernel 6.1
+    int64_t fallbacks            # times pages changed sides since the watermarks were last raised for it
     int64_t boost
     int64_t wmark[NR_WMARK]
     int64_t lowmem_reserve[MAX_NR_ZONES]
@@ -55,15 +56,21 @@ ctypedef struct zone_t:
 cdef int zone_init(zone_t *z, nid_t nid, int idx, int zid, int64_t start_pfn, int64_t spanned, int64_t managed,
                    int nr_cpus) except -1
 cdef int zone_init_pcp(zone_t *z, int node_cpus, int64_t high_fraction, bint v612) except -1
-cdef void zone_init_free(zone_t *z, page_t *frames, int64_t first, int64_t end) noexcept nogil
+cdef int64_t zone_layout(const zone_t *z, int64_t nr_free) noexcept nogil
+cdef int zone_init_free(zone_t *z, page_t *frames, int64_t nr_free) except -1
 cdef void zone_free(zone_t *z) noexcept nogil
-cdef pfn_t rmqueue_buddy(zone_t *z, page_t *frames, int order) noexcept nogil
+cdef pfn_t rmqueue_buddy(zone_t *z, page_t *frames, int order, bint foreign) noexcept nogil
 cdef void free_one_page(zone_t *z, page_t *frames, pfn_t pfn, int order) noexcept nogil
 cdef void pcp_refill(zone_t *z, page_t *frames, int cpu, bint v612) noexcept nogil
 cdef void pcp_spill(zone_t *z, page_t *frames, int cpu, int n) noexcept nogil
 cdef void pcp_free_overflow(zone_t *z, page_t *frames, int cpu, bint v612) noexcept nogil
 cdef void drain_zone_pages(zone_t *z, page_t *frames) noexcept nogil
 cdef int zone_verify(zone_t *z, page_t *frames) except -1
+
+
+cdef inline bint in_foreign_block(const zone_t *z, int64_t pfn) noexcept nogil:
+    return (z.block_foreign != NULL
+            and z.block_foreign[(pfn >> PAGEBLOCK_ORDER) - (z.start_pfn >> PAGEBLOCK_ORDER)] != 0)
 
 
 cdef inline int64_t wmark_pages(const zone_t *z, int w) noexcept nogil:

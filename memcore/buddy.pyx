@@ -4,10 +4,10 @@ Free blocks of 2^order frames hang in one list per order; a block is split on al
 its buddy (pfn ^ 2^order) on free. Order-0 requests go through a per-CPU stack that is refilled and
 spilled in batches.
 
-Of migrate types there are two: what programs get is movable, and the frames from `foreign_start` on lie in page
-blocks of unmovable or reclaimable memory. Their free blocks have lists of their own, which are used when there is no
-movable page left. 6.1 then makes all of a page block movable at once (move_freepages_block in steal_suitable_fallback);
-6.12 takes page by page, the smallest block first, and what is freed returns there.
+Of migrate types there are two: what programs get is movable, and some page blocks are of the kernel's unmovable or
+reclaimable memory ("foreign"). Each has lists of its own. When one side has no page left it takes the other's
+(rmqueue_fallback), which raises the watermarks of the zone unless it was a page block that is all free. What is freed
+returns to the side its page block is on. A zone that begins without foreign pages knows no sides.
 
 A zone begins as a run of order-10 blocks that nobody has touched. They are not linked but remembered as a
 range (`virgin`), so a machine of 1 TiB is created without touching its frames.
@@ -16,8 +16,9 @@ range (`virgin`), so a machine of 1 TiB is created without touching its frames.
 from libc.stdlib cimport calloc, free
 
 from .debug cimport MM_BUG_ON, mm_likely
-from .page cimport PG_BUDDY, PG_PCP, page_t
-from .types cimport MAX_NR_ZONES, MAX_ORDER, NR_ORDERS, PAGEBLOCK_PAGES, int32_t, int64_t, nid_t, pfn_t, uint8_t
+from .page cimport PG_BUDDY, PG_FOREIGN, PG_LRU, PG_PCP, page_t
+from .types cimport (MAX_NR_ZONES, MAX_ORDER, NR_ORDERS, PAGEBLOCK_ORDER, PAGEBLOCK_PAGES, int32_t, int64_t, nid_t, pfn_t,
+                     uint8_t, uint32_t)
 from .watermark cimport WMARK_HIGH, WMARK_LOW, zone_batchsize
 
 
@@ -76,17 +77,15 @@ cdef void zone_free(zone_t *z) noexcept nogil:
         for c in range(z.nr_cpus):
             free(z.pcp[c].pages)
     free(z.pcp)
+    free(z.block_foreign)
     z.pcp = NULL
+    z.block_foreign = NULL
 
 
-cdef inline free_area_t *area_of(zone_t *z, pfn_t pfn, int order) noexcept nogil:
-    return &z.foreign_area[order] if pfn >= z.foreign_start else &z.free_area[order]
-
-
-cdef inline void area_add(zone_t *z, page_t *frames, pfn_t pfn, int order) noexcept nogil:
-    cdef free_area_t *a = area_of(z, pfn, order)
+cdef inline void area_add(zone_t *z, page_t *frames, pfn_t pfn, int order, bint foreign) noexcept nogil:
+    cdef free_area_t *a = &z.foreign_area[order] if foreign else &z.free_area[order]
     cdef page_t *p = &frames[pfn]
-    p.flags = PG_BUDDY
+    p.flags = PG_BUDDY | PG_FOREIGN if foreign else <uint32_t> PG_BUDDY
     p.order = <uint8_t> order
     p.swap = a.head
     p.lru = 0
@@ -97,8 +96,8 @@ cdef inline void area_add(zone_t *z, page_t *frames, pfn_t pfn, int order) noexc
 
 
 cdef inline void area_del(zone_t *z, page_t *frames, pfn_t pfn, int order) noexcept nogil:
-    cdef free_area_t *a = area_of(z, pfn, order)
     cdef page_t *p = &frames[pfn]
+    cdef free_area_t *a = &z.foreign_area[order] if p.flags & PG_FOREIGN else &z.free_area[order]
     cdef pfn_t *before = &frames[p.lru].swap if p.lru else &a.head
     MM_BUG_ON(not (p.flags & PG_BUDDY))
     before[0] = p.swap
@@ -107,7 +106,7 @@ cdef inline void area_del(zone_t *z, page_t *frames, pfn_t pfn, int order) noexc
     a.nr_free -= 1
 
 
-cdef void free_range(zone_t *z, page_t *frames, int64_t pfn, int64_t end) noexcept nogil:
+cdef void free_range(zone_t *z, page_t *frames, int64_t pfn, int64_t end, bint foreign) noexcept nogil:
     # makes [pfn, end) free, in blocks as large as their alignment allows
     cdef int order
     while pfn < end:
@@ -116,34 +115,61 @@ cdef void free_range(zone_t *z, page_t *frames, int64_t pfn, int64_t end) noexce
             order += 1
         while pfn + (1 << order) > end:
             order -= 1
-        area_add(z, frames, <pfn_t> pfn, order)
+        area_add(z, frames, <pfn_t> pfn, order, foreign)
         z.nr_free += 1 << order
         pfn += 1 << order
 
 
-cdef void zone_init_free(zone_t *z, page_t *frames, int64_t first, int64_t end) noexcept nogil:
-    """Makes the frames [first, end) of the zone free: aligned order-10 blocks stay a virgin range, the last `foreign`
-    ones are not for programs."""
-    cdef int64_t movable_end = end - z.foreign
+cdef int64_t zone_layout(const zone_t *z, int64_t nr_free) noexcept nogil:
+    """The lowest frame that is free at the start: movable ones are the last of the zone, below them lie foreign page
+    blocks that the kernel holds a page or more of; before the zone's start if they do not fit."""
+    cdef int64_t movable = z.start_pfn + z.spanned - (nr_free - z.foreign)
+    cdef int64_t blocks = (z.foreign + PAGEBLOCK_PAGES - 2) // (PAGEBLOCK_PAGES - 1)
+    if blocks == 0:
+        return movable
+    return (movable & ~<int64_t> (PAGEBLOCK_PAGES - 1)) - (blocks - 1) - z.foreign
+
+
+cdef int zone_init_free(zone_t *z, page_t *frames, int64_t nr_free) except -1:
+    """Makes `nr_free` frames of the zone free (zone_layout); aligned order-10 blocks stay a virgin range. Raises
+    MemoryError."""
+    cdef int64_t end = z.start_pfn + z.spanned
+    cdef int64_t first = end - (nr_free - z.foreign), at, stop
     cdef int64_t block = 1 << MAX_ORDER
     cdef int64_t lo = (first + block - 1) // block * block
-    cdef int64_t hi = movable_end // block * block
-    z.foreign_start = movable_end
+    cdef int64_t hi = end // block * block
+    cdef int64_t base = z.start_pfn >> PAGEBLOCK_ORDER
+    z.held_end = at = zone_layout(z, nr_free)
     if hi > lo:
         z.virgin = lo
         z.virgin_end = hi
         z.free_area[MAX_ORDER].nr_free += (hi - lo) // block
         z.nr_free += hi - lo
-        free_range(z, frames, first, lo)
-        free_range(z, frames, hi, movable_end)
+        free_range(z, frames, first, lo, False)
+        free_range(z, frames, hi, end, False)
     else:
-        free_range(z, frames, first, movable_end)
-    free_range(z, frames, movable_end, end)
+        free_range(z, frames, first, end, False)
+    if z.foreign == 0:
+        return 0
+    z.block_foreign = <uint8_t *> calloc((end >> PAGEBLOCK_ORDER) + 1 - base, 1)
+    if z.block_foreign == NULL:
+        raise MemoryError("page blocks")
+    z.held_end &= ~<int64_t> (PAGEBLOCK_PAGES - 1)
+    while at < first & ~<int64_t> (PAGEBLOCK_PAGES - 1):
+        stop = (at | (PAGEBLOCK_PAGES - 1)) + 1
+        z.block_foreign[(at >> PAGEBLOCK_ORDER) - base] = True
+        free_range(z, frames, at, stop, True)
+        at = stop + 1            # the first page of each is the kernel's
+    return 0
 
 
-cdef inline pfn_t take_block(zone_t *z, page_t *frames, int order) noexcept nogil:
-    # a movable block of exactly `order`, unlinked; the caller knows there is one
-    cdef pfn_t pfn = z.free_area[order].head
+cdef inline free_area_t *areas(zone_t *z, bint foreign) noexcept nogil:
+    return &z.foreign_area[0] if foreign else &z.free_area[0]
+
+
+cdef inline pfn_t take_block(zone_t *z, page_t *frames, int order, bint foreign) noexcept nogil:
+    # a block of exactly `order`, unlinked; the caller knows there is one
+    cdef pfn_t pfn = areas(z, foreign)[order].head
     if pfn:
         area_del(z, frames, pfn, order)
         return pfn
@@ -160,57 +186,108 @@ cdef inline int smallest(const free_area_t *areas, int order) noexcept nogil:
     return order
 
 
-cdef void claim_foreign(zone_t *z, page_t *frames) noexcept nogil:
-    # The free pages of the first foreign page block become movable for good: one fallback. Of a free block that
-    # reaches beyond it the rest stays foreign.
-    cdef pfn_t rest = 0, pfn, after
-    cdef pfn_t end = (<pfn_t> z.foreign_start | (PAGEBLOCK_PAGES - 1)) + 1
-    cdef int order
-    for order in range(MAX_ORDER, -1, -1):
-        pfn = z.foreign_area[order].head
-        while pfn:
-            after = frames[pfn].swap
-            if pfn < end:
-                area_del(z, frames, pfn, order)
-                if pfn + (<pfn_t> 1 << order) > end:
-                    area_add(z, frames, end, order - 1)
-                    frames[pfn].order = <uint8_t> (order - 1)
-                z.nr_free -= 1 << frames[pfn].order
-                frames[pfn].swap = rest
-                rest = pfn
-            pfn = after
-    z.fallbacks += rest != 0
-    z.foreign_start = min(<int64_t> end, z.start_pfn + z.spanned)
-    while rest:
-        pfn = rest
-        rest = frames[pfn].swap
-        free_one_page(z, frames, pfn, frames[pfn].order)
+cdef inline int largest(const free_area_t *areas, int order) noexcept nogil:
+    # the order of the largest block there is, if that is `order` at least; -1 without one
+    cdef int o = MAX_ORDER
+    while o >= order and areas[o].nr_free == 0:
+        o -= 1
+    return o if o >= order else -1
 
 
-cdef pfn_t rmqueue_buddy(zone_t *z, page_t *frames, int order) noexcept nogil:
-    """Smallest sufficient block, split down; its first frame, or 0."""
-    cdef int o = smallest(z.free_area, order)
-    cdef pfn_t pfn
-    while o > MAX_ORDER and smallest(z.foreign_area, order) <= MAX_ORDER:
-        if z.v61:
-            claim_foreign(z, frames)
-            o = smallest(z.free_area, order)
+cdef inline void set_block(zone_t *z, int64_t pfn, bint foreign) noexcept nogil:
+    z.block_foreign[(pfn >> PAGEBLOCK_ORDER) - (z.start_pfn >> PAGEBLOCK_ORDER)] = foreign
+
+
+cdef inline void change_side(zone_t *z, page_t *frames, pfn_t pfn, bint foreign) noexcept nogil:
+    cdef int order = frames[pfn].order
+    area_del(z, frames, pfn, order)
+    area_add(z, frames, pfn, order, foreign)
+
+
+cdef bint steal_block(zone_t *z, page_t *frames, pfn_t from_pfn, bint foreign) noexcept nogil:
+    """The free pages of a page block change sides, and the block itself does if half of it is free or of their kind.
+    6.12 moves them only then, 6.1 in any case, of a block that begins before the zone from `from_pfn` on. False: none
+    were moved."""
+    cdef int64_t start = from_pfn & ~<int64_t> (PAGEBLOCK_PAGES - 1)
+    cdef int64_t end = start + PAGEBLOCK_PAGES, pfn, alike = 0
+    cdef bint claim
+    if end > z.start_pfn + z.spanned or start < z.start_pfn and not z.v61:
+        return False
+    if start < z.start_pfn:
+        start = from_pfn
+    pfn = start
+    while pfn < end:
+        if frames[pfn].flags & PG_BUDDY:
+            alike += 1 << frames[pfn].order
+            pfn += 1 << frames[pfn].order
         else:
-            z.fallbacks += 1
-            o = smallest(z.foreign_area, order)
-            pfn = z.foreign_area[o].head
-            area_del(z, frames, pfn, o)
-            return split_block(z, frames, pfn, o, order)
+            # of pages in use those of programs are on LRU lists
+            alike += (frames[pfn].flags & PG_LRU != 0) != foreign
+            pfn += 1
+    claim = alike >= PAGEBLOCK_PAGES // 2
+    if not claim and not z.v61:
+        return False
+    pfn = start
+    while pfn < end:
+        if frames[pfn].flags & PG_BUDDY:
+            change_side(z, frames, <pfn_t> pfn, foreign)
+            pfn += 1 << frames[pfn].order
+        else:
+            pfn += 1
+    if claim:
+        set_block(z, from_pfn, foreign)
+    return True
+
+
+cdef pfn_t rmqueue_fallback(zone_t *z, page_t *frames, int order, bint foreign) noexcept nogil:
+    """__rmqueue_fallback: a block for one side out of the other's; 0 if that has none either.
+
+    The largest block is taken, and with it what is free in its page block. For programs, which do no lasting harm,
+    only if it is large enough (half the order of a page block in 6.1, all of it in 6.12), otherwise the smallest block
+    alone.
+    """
+    cdef int o = largest(areas(z, not foreign), order), i
+    cdef bint whole = foreign or o >= (PAGEBLOCK_ORDER // 2 if z.v61 else PAGEBLOCK_ORDER)
+    cdef pfn_t pfn
+    if o < 0:
+        return 0
+    if o >= PAGEBLOCK_ORDER:
+        pfn = take_block(z, frames, o, not foreign)
+        for i in range(1 << (o - PAGEBLOCK_ORDER)):
+            set_block(z, pfn + i * PAGEBLOCK_PAGES, foreign)
+        return split_block(z, frames, pfn, o, order, foreign)
+    z.fallbacks += 1
+    if not whole:
+        o = smallest(areas(z, not foreign), order)
+    pfn = areas(z, not foreign)[o].head
+    if whole and steal_block(z, frames, pfn, foreign):
+        return rmqueue_smallest(z, frames, order, foreign)
+    area_del(z, frames, pfn, o)
+    # what is left of it changes sides with it in 6.1 only
+    return split_block(z, frames, pfn, o, order, foreign if z.v61 else not foreign)
+
+
+cdef pfn_t rmqueue_smallest(zone_t *z, page_t *frames, int order, bint foreign) noexcept nogil:
+    """Smallest sufficient block of one side, split down; its first frame, or 0."""
+    cdef int o = smallest(areas(z, foreign), order)
     if o > MAX_ORDER:
         return 0
-    return split_block(z, frames, take_block(z, frames, o), o, order)
+    return split_block(z, frames, take_block(z, frames, o, foreign), o, order, foreign)
 
 
-cdef pfn_t split_block(zone_t *z, page_t *frames, pfn_t pfn, int o, int order) noexcept nogil:
+cdef pfn_t rmqueue_buddy(zone_t *z, page_t *frames, int order, bint foreign) noexcept nogil:
+    """A block for programs or (`foreign`) for the kernel; its first frame, or 0."""
+    cdef pfn_t pfn = rmqueue_smallest(z, frames, order, foreign and z.block_foreign != NULL)
+    if pfn == 0 and z.block_foreign != NULL:
+        pfn = rmqueue_fallback(z, frames, order, foreign)
+    return pfn
+
+
+cdef pfn_t split_block(zone_t *z, page_t *frames, pfn_t pfn, int o, int order, bint foreign) noexcept nogil:
     # the first 2^order frames of an unlinked block of order `o`, the rest going back
     while o > order:
         o -= 1
-        area_add(z, frames, pfn + (<pfn_t> 1 << o), o)
+        area_add(z, frames, pfn + (<pfn_t> 1 << o), o, foreign)
     frames[pfn].flags = 0
     frames[pfn].zone = <uint8_t> z.id
     z.nr_free -= 1 << order
@@ -218,20 +295,22 @@ cdef pfn_t split_block(zone_t *z, page_t *frames, pfn_t pfn, int o, int order) n
 
 
 cdef void free_one_page(zone_t *z, page_t *frames, pfn_t pfn, int order) noexcept nogil:
-    """Gives a block back, merging with free buddies as far as possible."""
+    """Gives a block back, merging with free buddies as far as possible. All of it goes to the lists of its page
+    block, also what was in others before."""
     cdef pfn_t buddy
+    cdef bint foreign = in_foreign_block(z, pfn)
     z.nr_free += 1 << order
     while order < MAX_ORDER:
         buddy = pfn ^ (<pfn_t> 1 << order)
         # beyond the zone there are frames too, of others or of none (see machine_alloc)
         if (mm_likely(not frames[buddy].flags & PG_BUDDY) or frames[buddy].order != order
-                or frames[buddy].zone != z.id or (buddy >= z.foreign_start) != (pfn >= z.foreign_start)):
+                or frames[buddy].zone != z.id):
             break
         area_del(z, frames, buddy, order)
         frames[pfn].flags = 0
         pfn &= ~(<pfn_t> 1 << order)
         order += 1
-    area_add(z, frames, pfn, order)
+    area_add(z, frames, pfn, order, foreign)
 
 
 cdef inline int32_t clamp32(int32_t v, int32_t lo, int32_t hi) noexcept nogil:
@@ -263,15 +342,15 @@ cdef void pcp_refill(zone_t *z, page_t *frames, int cpu, bint v612) noexcept nog
         # page by page the kernel would split the smallest block from its start: take what is wanted of it in one go
         o = smallest(z.free_area, 0)
         if o > MAX_ORDER:
-            order = 0
-            pfn = rmqueue_buddy(z, frames, 0)    # from foreign blocks, each page a fallback of its own
+            order = 0            # perhaps of another mobility, where each page is a fallback of its own
+            pfn = rmqueue_buddy(z, frames, 0, False)
             if pfn == 0:
                 break
         else:
             order = o
             while 1 << order > n:
                 order -= 1
-            pfn = split_block(z, frames, take_block(z, frames, o), o, order)
+            pfn = split_block(z, frames, take_block(z, frames, o, False), o, order, False)
         for i in range(1 << order):
             frames[pfn + i].flags = PG_PCP
             frames[pfn + i].zone = <uint8_t> z.id
@@ -357,12 +436,12 @@ cdef int64_t verify_area(zone_t *z, page_t *frames, int order, bint foreign) exc
             raise AssertionError(f"free list {order} of zone {z.id} is broken at frame {pfn}")
         if pfn & ((1 << order) - 1):
             raise AssertionError(f"free block {pfn} of order {order} is not aligned")
-        if (pfn >= z.foreign_start) != foreign:
+        if (frames[pfn].flags & PG_FOREIGN != 0) != foreign:
             raise AssertionError(f"free block {pfn} is in the list of another mobility")
         buddy = pfn ^ (<pfn_t> 1 << order)
         if (order < MAX_ORDER and buddy >= z.start_pfn and buddy < z.start_pfn + z.spanned
                 and frames[buddy].flags & PG_BUDDY and frames[buddy].order == order
-                and frames[buddy].zone == z.id and (buddy >= z.foreign_start) == foreign):
+                and frames[buddy].zone == z.id):
             raise AssertionError(f"buddies {pfn} and {buddy} of order {order} are both free")
         n += 1
         prev = pfn

@@ -4,10 +4,10 @@ from .machine cimport count, machine_t
 from .types cimport pfn_t
 from .vmstat cimport PGALLOC_DMA
 
-cdef pfn_t rmqueue_slow(machine_t *m, int zone, int order) noexcept nogil
-cdef pfn_t alloc_reserve(machine_t *m, int nid, int order) noexcept nogil
-cdef pfn_t alloc_memalloc(machine_t *m, int order) noexcept nogil
-cdef pfn_t alloc_kernel_frame(machine_t *m) noexcept nogil
+cdef pfn_t rmqueue_slow(machine_t *m, int zone, int order, bint kernel) noexcept nogil
+cdef pfn_t alloc_reserve(machine_t *m, int nid, int order, bint kernel) noexcept nogil
+cdef pfn_t alloc_memalloc(machine_t *m, int order, bint kernel) noexcept nogil
+cdef pfn_t alloc_kernel_frame(machine_t *m, bint movable) noexcept nogil
 cdef void free_kernel_frame(machine_t *m, pfn_t pfn) noexcept nogil
 cdef void free_frame(machine_t *m, pfn_t pfn) noexcept nogil
 cdef void free_block(machine_t *m, pfn_t pfn, int order) noexcept nogil
@@ -17,13 +17,14 @@ cdef int zs_get_frame(void *ctx, pfn_t *out) noexcept nogil
 cdef void zs_put_frame(void *ctx, pfn_t pfn) noexcept nogil
 
 
-cdef inline pfn_t rmqueue(machine_t *m, int zone, int order) noexcept nogil:
-    # a frame (or block of 2^order) of zone number `zone`, flags cleared; 0 if it has none
+cdef inline pfn_t rmqueue(machine_t *m, int zone, int order, bint kernel) noexcept nogil:
+    # a frame (or block of 2^order) of zone number `zone`, flags cleared; 0 if it has none. `kernel`: it will be
+    # unmovable
     cdef zone_t *z = &m.zones[zone]
     cdef per_cpu_pages_t *pcp = &z.pcp[m.cpu]
     cdef pfn_t pfn
-    if order or pcp.count == 0:
-        return rmqueue_slow(m, zone, order)
+    if order or pcp.count == 0 or kernel:
+        return rmqueue_slow(m, zone, order, kernel)
     pfn = pcp_pop(pcp)
     pcp.free_count >>= 1
     m.frames[pfn].flags = 0

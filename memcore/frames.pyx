@@ -2,8 +2,9 @@
 
 Nothing here looks at watermarks; page_alloc decides who may allocate.
 """
-from .buddy cimport (drain_zone_pages, free_one_page, pcp_free_overflow, pcp_pop, pcp_push, pcp_refill,
-                     per_cpu_pages_t, rmqueue_buddy, wmark_pages, zone_t, zone_watermark_ok)
+from .balance cimport boost_watermark
+from .buddy cimport (drain_zone_pages, free_one_page, in_foreign_block, pcp_free_overflow, pcp_pop, pcp_push,
+                     pcp_refill, per_cpu_pages_t, rmqueue_buddy, wmark_pages, zone_t, zone_watermark_ok)
 from .debug cimport MM_BUG_ON
 from .machine cimport count, machine_t
 from .node cimport node_t
@@ -14,20 +15,20 @@ from .vmstat cimport (NR_ZSPAGES, NUMA_FOREIGN, NUMA_HIT, NUMA_LOCAL, NUMA_MISS,
 from .watermark cimport WMARK_LOW, WMARK_MIN
 
 
-cdef pfn_t rmqueue_slow(machine_t *m, int zone, int order) noexcept nogil:
-    """rmqueue when the per-CPU list is empty, or for a block."""
+cdef pfn_t rmqueue_slow(machine_t *m, int zone, int order, bint kernel) noexcept nogil:
+    """rmqueue when the per-CPU list is empty, for a block, or for the kernel where its pages have a side of their own."""
     cdef zone_t *z = &m.zones[zone]
     cdef per_cpu_pages_t *pcp
     cdef page_t *p
     cdef pfn_t pfn
-    if order == 0:
+    if order == 0 and not (kernel and z.block_foreign != NULL):
         pcp = &z.pcp[m.cpu]
         if pcp.count == 0:
             pcp_refill(z, m.frames, m.cpu, not m.v61)
         pfn = pcp_pop(pcp)
         pcp.free_count >>= 1
     else:
-        pfn = rmqueue_buddy(z, m.frames, order)
+        pfn = rmqueue_buddy(z, m.frames, order, kernel)
     if pfn:
         p = &m.frames[pfn]
         p.flags = 0
@@ -36,7 +37,7 @@ cdef pfn_t rmqueue_slow(machine_t *m, int zone, int order) noexcept nogil:
     return pfn
 
 
-cdef pfn_t alloc_reserve(machine_t *m, int nid, int order) noexcept nogil:
+cdef pfn_t alloc_reserve(machine_t *m, int nid, int order, bint kernel) noexcept nogil:
     """A block for the kernel itself, whatever the watermarks say (PF_MEMALLOC, atomic slab growth)."""
     cdef int i, zi, n
     cdef pfn_t pfn
@@ -44,7 +45,7 @@ cdef pfn_t alloc_reserve(machine_t *m, int nid, int order) noexcept nogil:
         n = m.nodes[nid].fallback[i]
         for zi in range(MAX_NR_ZONES - 1, -1, -1):
             if m.zones[m.nodes[n].first_zone + zi].managed:
-                pfn = rmqueue(m, m.nodes[n].first_zone + zi, order)
+                pfn = rmqueue(m, m.nodes[n].first_zone + zi, order, kernel)
                 if pfn:
                     return pfn
     return 0
@@ -58,7 +59,7 @@ cdef void free_frame(machine_t *m, pfn_t pfn) noexcept nogil:
     p.owner = 0
     p.pins = 0
     count(m, PGFREE, 1)
-    if pfn >= z.foreign_start:
+    if in_foreign_block(z, pfn):
         # the kernel keeps it in a list that programs get nothing from
         p.flags = 0
         free_one_page(z, m.frames, pfn, 0)
@@ -81,8 +82,9 @@ cdef void drain_all_pages(machine_t *m) noexcept nogil:
             drain_zone_pages(&m.zones[i], m.frames)
 
 
-cdef pfn_t alloc_memalloc(machine_t *m, int order) noexcept nogil:
-    """A block for what will free others (PF_MEMALLOC): from a zone above LOW, above MIN, or from the reserves."""
+cdef pfn_t alloc_memalloc(machine_t *m, int order, bint kernel) noexcept nogil:
+    """A block for what will free others (PF_MEMALLOC): from a zone above LOW, above MIN, or from the reserves.
+    `kernel`: its pages will be unmovable."""
     cdef node_t *here = &m.nodes[m.cpus[m.cpu].nid]
     cdef int i, zi, id, wmark = WMARK_LOW
     cdef pfn_t pfn
@@ -92,12 +94,14 @@ cdef pfn_t alloc_memalloc(machine_t *m, int order) noexcept nogil:
                 id = m.nodes[here.fallback[i]].first_zone + zi
                 if m.zones[id].managed and zone_watermark_ok(&m.zones[id], order, wmark_pages(&m.zones[id], wmark),
                                                              MAX_NR_ZONES - 1, m.zones[id].nr_free):
-                    pfn = rmqueue(m, id, order)
+                    pfn = rmqueue(m, id, order, kernel)
                     if pfn:
+                        if m.zones[id].fallbacks:
+                            boost_watermark(m, &m.zones[id])
                         count_numa(m, pfn, here.nid)
                         return pfn
         wmark -= 1
-    pfn = alloc_reserve(m, here.nid, order)
+    pfn = alloc_reserve(m, here.nid, order, kernel)
     if pfn:
         count_numa(m, pfn, here.nid)
     return pfn
@@ -115,9 +119,9 @@ cdef void count_numa(machine_t *m, pfn_t pfn, int nid) noexcept nogil:
         m.zones[m.nodes[nid].first_zone + ZONE_NORMAL].stat[NUMA_FOREIGN] += 1
 
 
-cdef pfn_t alloc_kernel_frame(machine_t *m) noexcept nogil:
-    """A frame that stays the kernel's: for a pool or for slab; 0 without memory."""
-    cdef pfn_t pfn = alloc_memalloc(m, 0)
+cdef pfn_t alloc_kernel_frame(machine_t *m, bint movable) noexcept nogil:
+    """A frame that stays the kernel's: for a pool, which may be able to move it, or for slab; 0 without memory."""
+    cdef pfn_t pfn = alloc_memalloc(m, 0, not movable)
     if pfn:
         m.frames[pfn].flags = PG_KERNEL
     return pfn
@@ -131,7 +135,7 @@ cdef void free_kernel_frame(machine_t *m, pfn_t pfn) noexcept nogil:
 cdef int zs_get_frame(void *ctx, pfn_t *out) noexcept nogil:
     """A frame for a compressed pool, or MM_ENOMEM."""
     cdef machine_t *m = <machine_t *> ctx
-    cdef pfn_t pfn = alloc_kernel_frame(m)
+    cdef pfn_t pfn = alloc_kernel_frame(m, True)
     if pfn == 0:
         return MM_ENOMEM
     m.nodes[m.zones[m.frames[pfn].zone].nid].stat[NR_ZSPAGES] += 1

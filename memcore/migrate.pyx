@@ -28,7 +28,7 @@ cdef pfn_t frame_of_node(machine_t *m, int nid, int wanted, int wmark) noexcept 
         id = m.nodes[nid].first_zone + z
         if m.zones[id].managed and zone_watermark_ok(&m.zones[id], 0, wmark_pages(&m.zones[id], wmark),
                                                      ZONE_MOVABLE, m.zones[id].nr_free):
-            pfn = rmqueue(m, id, 0)
+            pfn = rmqueue(m, id, 0, False)
             if pfn:
                 if nid == wanted:
                     m.zones[id].stat[NUMA_HIT] += 1

@@ -4,7 +4,7 @@
     MIN   the slow path may go down to here while kswapd works
     below direct reclaim, up to 16 fruitless rounds, then OOM
 """
-from .balance cimport MAX_RECLAIM_RETRIES, wakeup_kswapd
+from .balance cimport MAX_RECLAIM_RETRIES, boost_watermark, wakeup_kswapd
 from .buddy cimport wmark_pages, zone_t, zone_watermark_ok
 from .clock cimport NS_PER_SEC
 from .debug cimport mm_unlikely
@@ -12,7 +12,7 @@ from .frames cimport drain_all_pages, rmqueue
 from .machine cimport EV_OOM, EXIT_OOM, log_event, machine_t
 from .node cimport node_t
 from .thread cimport STALL_OOM, thread_t
-from .types cimport MAX_NR_ZONES, PAGEBLOCK_PAGES, ZONE_NORMAL, int64_t, ns_t, pfn_t, uint64_t
+from .types cimport MAX_NR_ZONES, ZONE_NORMAL, int64_t, ns_t, pfn_t, uint64_t
 from .vmscan cimport (NODE_RECLAIM_FULL, NODE_RECLAIM_NOSCAN, node_reclaim, try_to_free_pages,
                       zone_reclaimable_pages)
 from .vmstat cimport (NR_ACTIVE_FILE, NR_DIRTY, NR_INACTIVE_FILE, NR_WRITEBACK, NUMA_FOREIGN, NUMA_HIT,
@@ -88,18 +88,6 @@ cdef inline bint zone_ok(machine_t *m, const zonelist_t *zl, zone_t *z, int orde
     return ok
 
 
-cdef void boost_watermark(machine_t *m, zone_t *z) noexcept nogil:
-    """Programs got pages in blocks of unmovable memory: to make that rarer the zone's watermarks rise until kswapd has
-    been at work, and kswapd is woken for this zone alone."""
-    cdef int64_t most = z.wmark[WMARK_HIGH] * m.p.watermark_boost_factor // 10000
-    cdef int64_t rise = z.fallbacks * PAGEBLOCK_PAGES
-    z.fallbacks = 0
-    if m.p.watermark_boost_factor == 0 or 4 * PAGEBLOCK_PAGES > z.managed or most == 0:
-        return
-    z.boost = min(z.boost + rise, max(most, <int64_t> PAGEBLOCK_PAGES))
-    wakeup_kswapd(m, z.id, 0, z.idx)
-
-
 cdef pfn_t get_page_from_freelist(machine_t *m, const zonelist_t *zl, int gfp, int order, int wmark,
                                   bint first_pass) noexcept nogil:
     """The first zone above its mark gives the page; 0 if there is none."""
@@ -124,7 +112,7 @@ cdef pfn_t get_page_from_freelist(machine_t *m, const zonelist_t *zl, int gfp, i
                 continue
             if not zone_watermark_ok(z, order, wmark_pages(z, wmark), idx, z.nr_free):
                 continue
-        pfn = rmqueue(m, zl.zones[i], order)
+        pfn = rmqueue(m, zl.zones[i], order, gfp & GFP_KERNEL != 0)
         if pfn:
             if mm_unlikely(z.fallbacks > 0):
                 boost_watermark(m, z)
@@ -196,7 +184,7 @@ cdef pfn_t alloc_slowpath(machine_t *m, const zonelist_t *zl, int gfp, int order
         if t.memalloc:
             # reclaim itself needs a page: the reserves are for this
             for i in range(zl.nr):
-                pfn = rmqueue(m, zl.zones[i], order)
+                pfn = rmqueue(m, zl.zones[i], order, gfp & GFP_KERNEL != 0)
                 if pfn:
                     return pfn
             return 0
@@ -205,7 +193,7 @@ cdef pfn_t alloc_slowpath(machine_t *m, const zonelist_t *zl, int gfp, int order
             for i in range(zl.nr):
                 if zone_watermark_ok(&m.zones[zl.zones[i]], order, m.zones[zl.zones[i]].wmark[WMARK_MIN] // 2, idx,
                                      m.zones[zl.zones[i]].nr_free):
-                    return rmqueue(m, zl.zones[i], order)
+                    return rmqueue(m, zl.zones[i], order, gfp & GFP_KERNEL != 0)
             return 0
         pfn = get_page_from_freelist(m, zl, gfp, order, WMARK_MIN, True)
         if pfn:

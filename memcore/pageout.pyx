@@ -32,22 +32,24 @@ from .zswap cimport zswap_invalidate, zswap_load, zswap_store
 
 
 cdef void workingset_refault(machine_t *m, pfn_t pfn, uint32_t age, int nid, bint workingset) noexcept nogil:
-    """An evicted page is back in a new frame (not yet on a list): activate it if it left too early."""
+    """An evicted page is back in a new frame (not yet on a list): activate it if it left too early. `nid` is the node
+    that it left; 6.1 takes that also for the one it has come to."""
     cdef page_t *p = &m.frames[pfn]
     cdef bint file = not p.flags & PG_SWAPBACKED
     cdef int k = 1 if file else 0
-    cdef node_t *mine = page_node(m, pfn)
     cdef node_t *left = &m.nodes[nid]
-    mine.stat[WORKINGSET_REFAULT_ANON + k] += 1
+    cdef node_t *mine = page_node(m, pfn)
+    cdef node_t *n = left if m.v61 else mine
+    n.stat[WORKINGSET_REFAULT_ANON + k] += 1
     if not workingset_test_recent(&left.lruvec, lruvec_page_state(m, left), age, file, m.swap.nr_free > 0):
         return
     p.flags |= PG_ACTIVE
-    mine.lruvec.nonresident_age += 1
-    mine.stat[WORKINGSET_ACTIVATE_ANON + k] += 1
+    n.lruvec.nonresident_age += 1
+    n.stat[WORKINGSET_ACTIVATE_ANON + k] += 1
     if workingset:
         p.flags |= PG_WORKINGSET
         lru_note_cost(&mine.lruvec, file, 1, 0, m.v61)
-        mine.stat[WORKINGSET_RESTORE_ANON + k] += 1
+        n.stat[WORKINGSET_RESTORE_ANON + k] += 1
 
 
 cdef void add_to_page_cache(machine_t *m, filemap_t *f, uint64_t index, pfn_t pfn, bint whole_write) noexcept nogil:

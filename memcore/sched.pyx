@@ -109,12 +109,12 @@ cdef void set_deadline(machine_t *m) noexcept nogil:
     m.deadline = d
 
 
-cdef void account_run(machine_t *m, thread_t *t) noexcept nogil:
-    cdef ns_t d = m.now - t.run_start
+cdef void account_run(machine_t *m, thread_t *t, ns_t now) noexcept nogil:
+    cdef ns_t d = now - t.run_start
     if d > 0:
         t.cpu_ns += d
         t.vruntime += <uint64_t> (d * 1024 // t.weight)
-        t.run_start = m.now
+        t.run_start = now
     if t.vruntime > m.cpus[t.cpu].min_vruntime:
         m.cpus[t.cpu].min_vruntime = t.vruntime
 
@@ -224,6 +224,7 @@ cdef void sched_wake(machine_t *m, thread_t *t) noexcept nogil:
     cdef int cpu
     cdef cpu_t *c
     cdef uint64_t floor
+    cdef ns_t here
     if t.state != TH_BLOCKED:
         return
     if t.timer:
@@ -237,6 +238,10 @@ cdef void sched_wake(machine_t *m, thread_t *t) noexcept nogil:
     psi_change(&m.psi.cpu[cpu], m.now, NR_RUNNING, 1)
     if t.memstall:
         psi_change(&m.psi.cpu[cpu], m.now, NR_MEMSTALL_RUNNING, 1)
+    if c.curr:
+        # how far the running thread has come is known at its last stop only
+        here = m.now if cpu == m.cpu and m.curr != NULL else c.now
+        account_run(m, m.threads[c.curr], here)
     floor = c.min_vruntime - min(c.min_vruntime, WAKEUP_BONUS)
     if t.vruntime < floor:
         t.vruntime = floor
@@ -276,7 +281,7 @@ cdef void preempt(machine_t *m) noexcept nogil:
     cdef bint yield_now
     events_until(m, m.now)
     c = &m.cpus[m.cpu]
-    account_run(m, t)
+    account_run(m, t, m.now)
     c.now = m.now
     if c.nr_queued and m.now >= c.slice_end:
         # somebody waits for this CPU and the slice is over
@@ -311,7 +316,7 @@ cdef void block(machine_t *m, ns_t ns, int cause, bint io) noexcept nogil:
         # a victim does not sleep any more; time passes so that loops end
         m.now += 1000
         return
-    account_run(m, t)
+    account_run(m, t, m.now)
     c.now = m.now
     psi_change(&m.psi.cpu[cpu], m.now, NR_RUNNING, -1)
     if t.memstall:
@@ -397,7 +402,7 @@ cdef void thread_main(void *arg) noexcept nogil:
             m.now += dup_mm(m, t, m.mms[t.fork_of], m.mms[t.owner]) * m.p.c_fork_pte
         task_main(m, t)
         m.live_tasks -= 1
-    account_run(m, t)
+    account_run(m, t, m.now)
     m.cpus[m.cpu].now = m.now
     psi_change(&m.psi.cpu[m.cpu], m.now, NR_RUNNING, -1)
     t.state = TH_DEAD

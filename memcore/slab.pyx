@@ -47,7 +47,7 @@ cdef void slab_grow(machine_t *m, slab_cache_t *s) noexcept nogil:
             return
         s.blocks = grown
         s.cap_blocks = cap
-    pfn = alloc_memalloc(m, s.order)
+    pfn = alloc_memalloc(m, s.order, True)
     if pfn == 0:
         return
     for i in range(1 << s.order):
@@ -140,11 +140,11 @@ cdef int slab_place(machine_t *m) except -1:
     n.stat[NR_MAPPED] += m.p.ramfs_mapped
     n.stat[NR_SLAB_RECLAIMABLE] = m.p.slab_reclaimable + m.p.slab_freeable
     n.stat[NR_SLAB_UNRECLAIMABLE] = m.p.slab_unreclaimable
-    m.slab_freeable = min(m.p.slab_freeable, max(0, z.managed - z.nr_free))
-    m.slab_pool = z.start_pfn + z.spanned - z.nr_free - m.slab_freeable
+    k = z.held_end - z.nr_lru[LRU_ACTIVE_FILE]
     for j in range(m.nr_cpus):
-        m.slab_pool -= z.pcp[j].count
-    m.slab_pool -= z.nr_lru[LRU_ACTIVE_FILE]
+        k -= z.pcp[j].count
+    m.slab_freeable = min(m.p.slab_freeable, max(0, z.managed - z.nr_free), max(0, k - z.start_pfn))
+    m.slab_pool = k - m.slab_freeable
     for k in range(m.slab_freeable):
         m.frames[m.slab_pool + k].flags = PG_KERNEL
         m.frames[m.slab_pool + k].zone = <uint8_t> z.id
@@ -156,7 +156,7 @@ cdef void slab_unreclaimable_grow(machine_t *m, int64_t want, int64_t *held) noe
     none is given back."""
     cdef pfn_t pfn
     while held[0] < want:
-        pfn = alloc_kernel_frame(m)
+        pfn = alloc_kernel_frame(m, False)
         if pfn == 0:
             return
         m.nodes[m.zones[m.frames[pfn].zone].nid].stat[NR_SLAB_UNRECLAIMABLE] += 1

@@ -3,7 +3,7 @@
 from libc.stdlib cimport calloc
 from libc.string cimport memset
 
-from .buddy cimport pcp_push, zone_init, zone_init_free, zone_t
+from .buddy cimport pcp_push, zone_init, zone_init_free, zone_layout, zone_t
 from .machine cimport last_cpu, machine_finish_zones, machine_t
 from .mempolicy cimport MPOL_BIND, MPOL_DEFAULT, MPOL_LOCAL, mempolicy_t
 from .node cimport node_build_zonelist, node_t
@@ -42,23 +42,30 @@ cdef int add_zones(machine_t *m, node_t *n, zones) except -1:
 cdef int fill_zones(machine_t *m, node_t *n, zones) except -1:
     """What is free at the start, what lies in a per-CPU list, and what the kernel holds."""
     cdef zone_t *z
-    cdef int64_t end, first, listed, pfn, metadata
+    cdef int64_t free, first, listed, pfn, metadata
     for zs in zones:
         z = &m.zones[n.first_zone + <int> zs["idx"]]
-        end = z.start_pfn + z.spanned
-        if not 0 <= z.foreign <= zs["free"] <= z.managed <= z.spanned:
-            raise ValueError(f"zone {zs['idx']} of node {n.nid}: foreign {z.foreign}, free {zs['free']}, managed "
+        free = zs["free"]
+        if not 0 <= z.foreign <= free <= z.managed <= z.spanned:
+            raise ValueError(f"zone {zs['idx']} of node {n.nid}: foreign {z.foreign}, free {free}, managed "
                              f"{z.managed}, spanned {z.spanned} pages do not fit together")
-        first = end - <int64_t> zs["free"]
-        listed = min(<int64_t> zs.get("percpu", 0), z.managed - <int64_t> zs["free"], z.pcp_high_max)
-        n.stat[NR_KERNEL_PINNED] += z.managed - <int64_t> zs["free"] - listed
-        zone_init_free(z, m.frames, first, end)
+        first = zone_layout(z, free)
+        if first < z.start_pfn:
+            raise ValueError(f"zone {zs['idx']} of node {n.nid}: {z.foreign} free pages in blocks of unmovable memory "
+                             f"would begin at {first}, before the zone")
+        listed = min(<int64_t> zs.get("percpu", 0), z.managed - free, z.pcp_high_max)
+        metadata = zs.get("metadata", 0)
+        n.stat[NR_KERNEL_PINNED] += z.managed - free - listed
+        zone_init_free(z, m.frames, free)
+        first = z.held_end
+        if listed + metadata and first - listed - metadata < z.start_pfn:
+            raise ValueError(f"zone {zs['idx']} of node {n.nid}: no room for {listed} pages of per-CPU lists and "
+                             f"{metadata} of metadata below blocks of unmovable memory")
         # in the list of the node's last CPU: what the first ones have, they use up at once
         for pfn in range(first - listed, first):
             m.frames[pfn].flags = PG_PCP
             m.frames[pfn].zone = <uint8_t> z.id
             pcp_push(&z.pcp[last_cpu(m, n.nid)], <uint32_t> pfn)
-        metadata = zs.get("metadata", 0)
         first -= listed
         metadata_place(m, z, first, metadata)
     return 0

@@ -20,7 +20,8 @@ cdef enum:
     MAX_NR_ZONES = 4         # DMA, DMA32, NORMAL, MOVABLE
     NR_ORDERS = 11           # buddy orders 0..10
     MAX_ORDER = 10
-    PAGEBLOCK_PAGES = 512    # pageblock_nr_pages: 2 MiB, in which mobility is decided
+    PAGEBLOCK_ORDER = 9      # a page block is 2 MiB: mobility is decided for all of it
+    PAGEBLOCK_PAGES = 512
     SWAP_CLUSTER_MAX = 32
     DEF_PRIORITY = 12
     PTRS_PER_TABLE = 512     # PTEs in one page-table page

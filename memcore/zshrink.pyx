@@ -42,7 +42,7 @@ cdef int zswap_writeback_entry(machine_t *m, zswap_t *z, swp_t slot) noexcept no
     if s.flags & SWP_HAS_CACHE or s.count == 0:
         return MM_EAGAIN
     # writeback makes room, so it may use the reserves for the moment its page takes
-    pfn = alloc_memalloc(m, 0)
+    pfn = alloc_memalloc(m, 0, False)
     if pfn == 0:
         return MM_ENOMEM
     swapin_add(m, slot, pfn, 0, 0)

@@ -37,7 +37,7 @@ cdef enum:
 
 cdef int get_zbud_frame(void *ctx, pfn_t *out) noexcept nogil:
     cdef machine_t *m = <machine_t *> ctx
-    cdef pfn_t pfn = alloc_kernel_frame(m)
+    cdef pfn_t pfn = alloc_kernel_frame(m, False)
     if pfn == 0:
         return MM_ENOMEM
     m.zbud_pages += 1

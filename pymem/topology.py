@@ -41,6 +41,10 @@ _DMA_RESERVED = 156  # pages of the first MiB and of the memory map: 3840 of 399
 FILESYSTEMS = {"ext4": True, "ext2": True, "xfs": False, "btrfs": False}
 
 
+#: Pages of a page block (2 MiB), in which mobility is decided.
+PAGEBLOCK = 512
+
+
 @dataclass(frozen=True)
 class Zone:
     """One zone in pages, as ``/proc/zoneinfo`` has it.
@@ -57,9 +61,10 @@ class Zone:
         Pages of the kernel's in which a mounted file system keeps its superblock, group descriptors and bitmaps open:
         on the active file list, where reclaim meets them in vain.
     foreign : int
-        Free pages in page blocks of unmovable memory.  When nothing else is free and a program gets these, the kernel
-        raises the watermarks of the zone for a while (``watermark_boost_factor``) and wakes kswapd for it alone: 6.1
-        once, for they are movable from then on, 6.12 whenever it comes to that.
+        Free pages in page blocks of unmovable memory, below the other free ones; of each block the kernel holds a page
+        or more.  The kernel's own pages come from there.  When nothing else is free and a program gets these, or the
+        kernel has none of them left and takes some of the programs', the watermarks of the zone rise for a while
+        (``watermark_boost_factor``) and kswapd is woken for it alone.
     watermarks : (min, low, high), optional
     protection : sequence of int, optional
         Read off a running kernel.  A kernel computes both at boot, before it gives back the memory of its
@@ -93,6 +98,18 @@ class Zone:
         integer(self.percpu, f"{key}.percpu", 0, self.managed - self.free)
         integer(self.metadata, f"{key}.metadata", 0, self.managed - self.free - self.percpu)
         integer(self.foreign, f"{key}.foreign", 0, self.free)
+        first = self._first_free()
+        if first < self.start_pfn:
+            raise ScenarioError(
+                f"{key}.foreign: {self.foreign} pages, in page blocks of which the kernel holds a page, would begin at "
+                f"{first}, before the zone; accepted are fewer foreign or fewer free pages"
+            )
+        below = self.percpu + self.metadata
+        if self.foreign and below and first // PAGEBLOCK * PAGEBLOCK - below < self.start_pfn:
+            raise ScenarioError(
+                f"{key}.foreign: {self.foreign} pages leave no room for {self.percpu} of percpu and {self.metadata} of "
+                "metadata below their page blocks; accepted are fewer of any"
+            )
         for name in ("watermarks", "protection"):
             pages = getattr(self, name)
             if pages is not None:
@@ -103,6 +120,15 @@ class Zone:
                 object.__setattr__(self, name, tuple(pages))
         if self.watermarks is not None and (len(self.watermarks) != 3 or sorted(self.watermarks) != [*self.watermarks]):
             raise ScenarioError(f"{key}.watermarks: {self.watermarks!r}; accepted is min <= low <= high")
+
+
+    def _first_free(self) -> int:
+        """Lowest free page: the foreign ones lie below the block in which the others begin, 511 in a block."""
+        movable = self.start_pfn + self.spanned - (self.free - self.foreign)
+        blocks = -(-self.foreign // (PAGEBLOCK - 1))
+        if not blocks:
+            return movable
+        return movable // PAGEBLOCK * PAGEBLOCK - (blocks - 1) - self.foreign
 
 
 @dataclass(frozen=True)

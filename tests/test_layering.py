@@ -22,21 +22,22 @@ MEMCORE_LEVELS = [
     "buddy lruvec mm",  # 3
     "node workingset",  # 4
     "machine",  # 5
-    "frames rmap sample content placement balance timer",  # 6
-    "slab",  # 7
-    "migrate writeback zswap zram",  # 8
-    "pageout",  # 9
-    "shrink zshrink",  # 10
-    "scan_count",  # 11
-    "vmscan mglru",  # 12
-    "page_alloc",  # 13
-    "numa readahead",  # 14
-    "fault",  # 15
-    "mmap",  # 16
-    "task oom",  # 17
-    "sched",  # 18
-    "assemble topology pagestate",  # 19
-    "engine observe compressed_pool _testing",  # 20
+    "balance",  # 6
+    "frames rmap sample content placement timer",  # 7
+    "slab",  # 8
+    "migrate writeback zswap zram",  # 9
+    "pageout",  # 10
+    "shrink zshrink",  # 11
+    "scan_count",  # 12
+    "vmscan mglru",  # 13
+    "page_alloc",  # 14
+    "numa readahead",  # 15
+    "fault",  # 16
+    "mmap",  # 17
+    "task oom",  # 18
+    "sched",  # 19
+    "assemble topology pagestate",  # 20
+    "engine observe compressed_pool _testing",  # 21
 ]
 # The only levels where Python objects, memoryviews and exceptions meet the engine: the last, and parts of it.
 DOOR_LEVEL = len(MEMCORE_LEVELS) - 2

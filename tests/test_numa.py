@@ -135,9 +135,12 @@ def test_which_cache_every_mode_goes_for(mode, kind, needed):
         assert moved["pgscan_direct"] == moved["pgscan_kswapd"] == 0
         assert away > 400
     else:
-        assert away < FEW
-        assert sum(rounds) >= MISSING - FEW
-        # reclaim writes no file pages itself: it calls the flusher
+        # reclaim writes no file pages itself: it calls the flusher, and until that has written some, requests go on
+        failed = rounds.count(0)
+        assert failed == 0 or "dirty" in kind
+        assert away < FEW + failed
+        assert sum(rounds) >= MISSING - FEW - failed
+        assert failed < 100
         assert (moved["nr_written"] > 0) == ("dirty" in kind)
 
 

@@ -19,7 +19,7 @@ from pymem.errors import ValidationError
 from pymem.records import WRITE, Op, pack
 from pymem.regions import Anon, File, Region
 from pymem.scenario import Scenario, Task
-from pymem.topology import Boot, Machine, Node, Zone
+from pymem.topology import PAGEBLOCK, Boot, Machine, Node, Zone
 from pymem.tunables import COSTS, TUNABLES
 from pymem.validation.generator import Spec, generate, parse_spec
 from pymem.workloads.base import Workload
@@ -37,11 +37,11 @@ SLOWNESS = 20.0
 DISK_NS = 200_000
 TURN_NS = 10_000_000
 #: Free pages in page blocks of unmovable and reclaimable memory: inferences, since no recording shows mobility.
-#: Machines that use zone DMA down to 159 free pages always raise its watermarks, those that stop at 219 hardly ever.
-#: In other zones 6.1 claims 1024 pages at a time for each of the two kinds, so on average half of the last claim of
-#: each is free.  In 6.12 such pages remain after runs that used every other one: in zone DMA32 170 to 360 of them in
-#: blocks of 8 and more pages, which cannot have come from pages freed one by one, and some smaller ones.
-FOREIGN = {"6.1": {"DMA": 200, "DMA32": 1024, "Normal": 1024}, "6.12": {"DMA": 200, "DMA32": 350}}
+#: 6.1 claims 1024 pages at a time for each of the two kinds, so on average half of the last claim of each is free: here
+#: two page blocks of which the kernel holds one page.  In 6.12 such pages remain after runs that used every other one:
+#: in zone DMA32 170 to 360 of them in blocks of 8 and more pages, which cannot have come from pages freed one by one,
+#: and some smaller ones.
+FOREIGN = {"6.1": 1022, "6.12": 350}
 MAX_TURNS = 20_000
 #: Contents that recordings call otherwise: their zero pages begin with 64 random bytes.
 CONTENTS = {"zero": "zero64"}
@@ -117,6 +117,16 @@ def hidden_pages(recording: Recording) -> int:
     return max(totals) - totals[0] if totals else 0
 
 
+def unmovable_start(zone: dict[str, Any]) -> int:
+    """Free pages in the first page block of a zone that begins in the middle of it, as zone DMA does with page 1.
+
+    At boot a kernel calls a page block movable when it comes to its first page: such a block stays unmovable.
+    """
+    end = zone["start_pfn"] + zone["spanned"]
+    block_end = -(-zone["start_pfn"] // PAGEBLOCK) * PAGEBLOCK
+    return max(block_end - max(end - zone["free"], zone["start_pfn"]), 0) if zone["start_pfn"] < block_end else 0
+
+
 def machine(recording: Recording) -> Machine:
     """The machine of a recording."""
     nodes: dict[int, list[Zone]] = {}
@@ -125,7 +135,7 @@ def machine(recording: Recording) -> Machine:
     for z in recording.data["zoneinfo_start"]:
         pages: dict[str, Any] = {key: int(z[key]) for key in _ZONE}
         marks = (int(z["min"]), int(z["low"]), int(z["high"]))
-        foreign = min(FOREIGN[recording.kernel].get(z["zone"], 0), int(z["free"]))
+        foreign = min(unmovable_start(pages) or FOREIGN[recording.kernel], pages["free"])
         nodes.setdefault(int(z["node"]), []).append(Zone(z["zone"], **pages, watermarks=marks, foreign=foreign))
     hidden = hidden_pages(recording) // len(nodes)
     for nid, zones in nodes.items():

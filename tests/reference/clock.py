@@ -67,7 +67,7 @@ class Clock:
     """One CPU, its queue of runnable threads, and everything that happens at a time of its own.
 
     As in CFS, the runnable thread with the least virtual run time comes next. The running thread looks at the
-    clock when its deadline has passed, and only then is its run time accounted.
+    clock when its deadline has passed; its run time is accounted then, and when another one wakes.
     """
 
     def __init__(self, costs):
@@ -122,6 +122,8 @@ class Clock:
             return
         self.timers = [timer for timer in self.timers if timer[2] is not thread]
         thread.blocked = False
+        if self.on_cpu:
+            self.account(self.on_cpu, self.now if self.running else self.cpu_time)
         thread.vruntime = max(thread.vruntime, self.min_vruntime - WAKEUP_BONUS)
         thread.ready_since = self.now
         if self.on_cpu is None:
@@ -149,10 +151,10 @@ class Clock:
         if self.queue:
             self.dispatch(self.queue.pop(0))
 
-    def account(self):
-        thread = self.running
-        thread.vruntime += self.now - thread.run_start
-        thread.run_start = self.cpu_time = self.now
+    def account(self, thread, until):
+        if until > thread.run_start:
+            thread.vruntime += until - thread.run_start
+            thread.run_start = until
         self.min_vruntime = max(self.min_vruntime, thread.vruntime)
 
     def set_deadline(self):
@@ -173,7 +175,8 @@ class Clock:
         mine = self.now
         self.events_until(mine)
         self.now = mine
-        self.account()
+        self.account(self.running, self.now)
+        self.cpu_time = self.now
         if self.queue and mine >= self.slice_end:
             self.running.ready_since = mine
             self.enqueue(self.running)
@@ -184,7 +187,8 @@ class Clock:
 
     def sleep(self, ns=None):
         """Until woken, or for `ns`."""
-        self.account()
+        self.account(self.running, self.now)
+        self.cpu_time = self.now
         self.running.blocked = True
         if ns is not None:
             self.add_timer(self.now + ns, self.running)

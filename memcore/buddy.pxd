@@ -63,7 +63,7 @@ cdef pfn_t rmqueue_buddy(zone_t *z, page_t *frames, int order, bint foreign) noe
 cdef void free_one_page(zone_t *z, page_t *frames, pfn_t pfn, int order) noexcept nogil
 cdef void pcp_refill(zone_t *z, page_t *frames, int cpu, bint v612) noexcept nogil
 cdef void pcp_spill(zone_t *z, page_t *frames, int cpu, int n) noexcept nogil
-cdef void pcp_free_overflow(zone_t *z, page_t *frames, int cpu, bint v612) noexcept nogil
+cdef void free_unref_page(zone_t *z, page_t *frames, pfn_t pfn, int cpu, bint v612) noexcept nogil
 cdef void drain_zone_pages(zone_t *z, page_t *frames) noexcept nogil
 cdef int zone_verify(zone_t *z, page_t *frames) except -1
 

@@ -395,10 +395,12 @@ cdef inline int32_t nr_pcp_high(zone_t *z, per_cpu_pages_t *p) noexcept nogil:
     return high
 
 
-cdef void pcp_free_overflow(zone_t *z, page_t *frames, int cpu, bint v612) noexcept nogil:
-    """After a free: spill when the list is over its mark (free_unref_page_commit)."""
+cdef void free_unref_page(zone_t *z, page_t *frames, pfn_t pfn, int cpu, bint v612) noexcept nogil:
+    """A page goes to the CPU's list, which is spilled when it is over its mark (free_unref_page_commit)."""
     cdef per_cpu_pages_t *p = &z.pcp[cpu]
     cdef int32_t batch = z.pcp_batch, high, n
+    frames[pfn].flags = PG_PCP
+    pcp_push(p, pfn)
     if v612:
         p.alloc_factor >>= 1
         if p.free_count < batch << PCP_BATCH_SCALE_MAX:

@@ -3,8 +3,8 @@
 Nothing here looks at watermarks; page_alloc decides who may allocate.
 """
 from .balance cimport boost_watermark
-from .buddy cimport (drain_zone_pages, free_one_page, in_foreign_block, pcp_free_overflow, pcp_pop, pcp_push,
-                     pcp_refill, per_cpu_pages_t, rmqueue_buddy, wmark_pages, zone_t, zone_watermark_ok)
+from .buddy cimport (drain_zone_pages, free_one_page, free_unref_page, in_foreign_block, pcp_pop, pcp_refill,
+                     per_cpu_pages_t, rmqueue_buddy, wmark_pages, zone_t, zone_watermark_ok)
 from .debug cimport MM_BUG_ON
 from .machine cimport count, machine_t
 from .node cimport node_t
@@ -64,9 +64,7 @@ cdef void free_frame(machine_t *m, pfn_t pfn) noexcept nogil:
         p.flags = 0
         free_one_page(z, m.frames, pfn, 0)
         return
-    p.flags = PG_PCP
-    pcp_push(&z.pcp[m.cpu], pfn)
-    pcp_free_overflow(z, m.frames, m.cpu, not m.v61)
+    free_unref_page(z, m.frames, pfn, m.cpu, not m.v61)
 
 
 cdef void free_block(machine_t *m, pfn_t pfn, int order) noexcept nogil:

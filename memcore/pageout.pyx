@@ -164,7 +164,7 @@ cdef bint swap_read_direct(machine_t *m, swp_t slot, pfn_t pfn) noexcept nogil:
     return True
 
 
-cdef void free_slot(machine_t *m, swp_t slot) noexcept nogil:
+cdef inline void free_slot(machine_t *m, swp_t slot) noexcept nogil:
     """The last user of a slot is gone: so is what was stored for it (swap_range_free)."""
     cdef int zram
     if m.zswap != NULL:
@@ -307,11 +307,15 @@ cdef inline void swap_writepage(machine_t *m, node_t *n, pfn_t pfn) noexcept nog
             n.stat[NR_WRITTEN] += 1
         p.flags &= ~PG_RECLAIM
         return
-    swap_write_device(m, n, pfn, row)
+    write_slot(m, n, pfn, row)
 
 
 cdef void swap_write_device(machine_t *m, node_t *n, pfn_t pfn, uint32_t row) noexcept nogil:
     """Writes a page of the swap cache to its slot. A full zram leaves it dirty in memory."""
+    write_slot(m, n, pfn, row)
+
+
+cdef inline void write_slot(machine_t *m, node_t *n, pfn_t pfn, uint32_t row) noexcept nogil:
     cdef page_t *p = &m.frames[pfn]
     cdef swap_area_t *a = swap_area_of(&m.swap, p.swap)
     count(m, PSWPOUT, 1)

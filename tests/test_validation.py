@@ -58,6 +58,22 @@ def test_the_first_phase_fills_memory_as_the_kernel_did():
         assert abs(replay.series["nr_free_pages"][i] - series["nr_free_pages"][i]) < 256
 
 
+def test_a_fault_that_only_maps_costs_what_two_recordings_differ_by():
+    """The same stream with a fault for every page, and with two for every 32: before memory is short, the rest is
+    alike."""
+
+    def per_32_pages(label):
+        (found,) = recording.load(pattern=label)
+        at = found.data["series"]["access"]
+        begin, end = at.index(21750), at.index(55462)
+        seconds = found.data["series"]["t"][end] - found.data["series"]["t"][begin]
+        return found, seconds * 1e9 / ((at[end] - at[begin]) / 2 / 32)  # every other access reads
+
+    (many, a), (_few, b) = map(per_32_pages, ("05_file_stream_mmap.s3", "05_file_stream_mmap_faultaround.s1"))
+    cost = scenarios.scenario(many, lambda access: None).costs["c_file_minor_fault"]
+    assert (a - b) / 30 == pytest.approx(cost, rel=0.2)
+
+
 def pair(kind, kernel, simulated):
     return score.Pair("x.s1", "pgscan", kind, kernel, simulated)
 

@@ -206,25 +206,21 @@ class Source:
 
     def good(
         self, ok: NDArray[np.bool_], numbers: Sequence[int] | NDArray[np.int64], found: Callable[[int], bytes],
-        accepted: str, what: str = "line",
+        accepted: str,
     ) -> NDArray[np.bool_]:  # fmt: skip
-        """Reject what is not `ok`, with its number and, by `found`, its bytes; gives `ok` back."""
+        """Reject lines that are not `ok`, with their numbers and, by `found`, their bytes; gives `ok` back."""
         if not ok.all():
             bad = np.flatnonzero(~ok)
             for i in bad[: KEPT if self.skip_bad else 1].tolist():
-                self.reject(f"{what} {numbers[i]}", found(i), accepted)
+                self.reject(f"line {numbers[i]}", found(i), accepted)
             self.bad += max(len(bad) - KEPT, 0)
         return ok
 
-    def good_records(self, ok: NDArray[np.bool_], first: int, found: NDArray[Any], accepted: str) -> NDArray[Any]:
-        """Reject the binary records that are not `ok`; the others."""
-        if ok.all():
-            return found
-
-        def data(i: int) -> bytes:
-            return bytes(found[i].tobytes())
-
-        return np.asarray(found[self.good(ok, range(first, first + len(found)), data, accepted, "record")])
+    def reject_records(self, bad: list[int], first: int, found: NDArray[Any], accepted: str) -> None:
+        """Reject some of the binary records `found`, the first of which is number `first`."""
+        for i in bad[: KEPT if self.skip_bad else 1]:
+            self.reject(f"record {first + i}", found[i].tobytes(), accepted)
+        self.bad += max(len(bad) - KEPT, 0)
 
     def leave_out(self, what: str, count: int) -> None:
         """Count well-formed lines that are no access to a page."""

@@ -2,7 +2,9 @@
 
 Where the pages of a trace lie is known only when all of it is read.  Until then each place (a virtual page, a page of
 a device, or a key) goes by its number in the order in which places first come.  An open-addressing table finds the
-number; beside it are, for each number, the place, its stream and the most pages that were ever asked for there.
+number; beside it are, for each number, the place, its stream and the most pages that were ever asked for there.  The
+table keeps half of the hash with the number, so what is another place is passed over without a look at it, and the look
+at the right one confirms what is expected: no access waits for the memory of the one before.
 Nothing is sorted on the way, and memory grows with the places and not with the accesses.
 
 A row is what is kept of an access, 64 bits::
@@ -64,13 +66,13 @@ cdef class Places:
     cdef readonly int kind
     cdef readonly uint64_t known, empty
     cdef place_t *places
-    cdef uint32_t *table            # number + 1, or 0
+    cdef uint64_t *table            # number + 1 below the upper half of the hash, or 0
     cdef uint64_t mask, room
 
     def __cinit__(self, int kind):
         self.kind = kind
         self.mask, self.room = (1 << 12) - 1, 1 << 11
-        self.table = <uint32_t *> calloc(self.mask + 1, sizeof(uint32_t))
+        self.table = <uint64_t *> calloc(self.mask + 1, sizeof(uint64_t))
         self.places = <place_t *> calloc(self.room, sizeof(place_t))
         if self.table == NULL or self.places == NULL:
             raise MemoryError
@@ -79,49 +81,55 @@ cdef class Places:
         free(self.table)
         free(self.places)
 
-    cdef inline uint64_t slot(self, uint64_t key, uint32_t stream) noexcept nogil:
-        key = (key ^ <uint64_t> stream << 40) * <uint64_t> 0x9E3779B97F4A7C15
-        return (key ^ key >> 32) & self.mask
+    cdef inline uint64_t hash(self, uint64_t key, uint32_t stream) noexcept nogil:
+        return (key ^ <uint64_t> stream << 40) * <uint64_t> 0x9E3779B97F4A7C15
+
+    cdef inline uint64_t slot(self, uint64_t hash) noexcept nogil:
+        return (hash ^ hash >> 32) & self.mask
+
+    cdef inline void put(self, uint64_t j, uint64_t hash, uint64_t number) noexcept nogil:
+        """Enter a number in the first free slot from `j` on."""
+        while self.table[j]:
+            j = (j + 1) & self.mask
+        self.table[j] = hash >> 32 << 32 | number + 1
 
     cdef int grow(self) noexcept nogil:
         """Twice the room; 0 if there is no memory."""
-        cdef uint64_t i, j
+        cdef uint64_t i, hash
         cdef place_t *places = <place_t *> realloc(self.places, 2 * self.room * sizeof(place_t))
         if places == NULL:
             return 0
         self.places = places
-        cdef uint32_t *table = <uint32_t *> calloc(2 * (self.mask + 1), sizeof(uint32_t))
+        cdef uint64_t *table = <uint64_t *> calloc(2 * (self.mask + 1), sizeof(uint64_t))
         if table == NULL:
             return 0
         free(self.table)
         self.table, self.mask, self.room = table, 2 * self.mask + 1, 2 * self.room
         for i in range(self.known):
-            j = self.slot(places[i].key, places[i].stream)
-            while table[j]:
-                j = (j + 1) & self.mask
-            table[j] = <uint32_t> (i + 1)
+            hash = self.hash(places[i].key, places[i].stream)
+            self.put(self.slot(hash), hash, i)
         return 1
 
     cdef inline int64_t number(self, uint64_t key, uint32_t stream) noexcept nogil:
         """The number of a place, which may be a new one; -1 if there is no room for it."""
-        cdef uint64_t j = self.slot(key, stream)
-        cdef uint32_t found = self.table[j]
+        cdef uint64_t hash = self.hash(key, stream)
+        cdef uint64_t j = self.slot(hash), found = self.table[j]
+        cdef place_t *place
         while found:
-            if self.places[found - 1].key == key and self.places[found - 1].stream == stream:
-                return found - 1
+            if (found ^ hash) >> 32 == 0:
+                place = &self.places[<uint32_t> found - 1]
+                if place.key == key and place.stream == stream:
+                    return <uint32_t> found - 1
             j = (j + 1) & self.mask
             found = self.table[j]
         if self.known == self.room:
             if self.room == MOST_ROOM or not self.grow():
                 return -1
-            j = self.slot(key, stream)
-            while self.table[j]:
-                j = (j + 1) & self.mask
-        self.places[self.known].key = key
-        self.places[self.known].stream = stream
-        self.places[self.known].most = 0
+            j = self.slot(hash)
+        place = &self.places[self.known]
+        place.key, place.stream, place.most = key, stream, 0
+        self.put(j, hash, self.known)
         self.known = self.known + 1  # += on an attribute needs the GIL in builds that check for None
-        self.table[j] = <uint32_t> self.known
         return <int64_t> self.known - 1
 
     def take(self, const uint64_t[::1] place not None, const int64_t[::1] size not None, write not None,
@@ -154,7 +162,7 @@ cdef class Places:
             for i in range(n):
                 if i + AHEAD < n:
                     page = place[i + AHEAD] if keys else place[i + AHEAD] >> PAGE_SHIFT
-                    places_prefetch(&self.table[self.slot(page, stream[i + AHEAD] if streams else 0)])
+                    places_prefetch(&self.table[self.slot(self.hash(page, stream[i + AHEAD] if streams else 0))])
                 if streams:
                     mine = stream[i]
                 count = 1

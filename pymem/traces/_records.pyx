@@ -1,6 +1,6 @@
 """One pass over records in the general form, where numpy would make ten: what the store and the importer do to each."""
 
-from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
 import numpy as np
 
@@ -107,3 +107,28 @@ def top(const uint32_t[::1] records not None):
             page = <int32_t> (records[i] & 0x7FFFFFFF)
             found = page if page > found else found
     return found
+
+
+def plane(const uint64_t[::1] values not None, int shift, uint8_t mask):
+    """Of each value the bits of `mask` from bit `shift` on."""
+    cdef Py_ssize_t i
+    bits = np.empty(values.shape[0], np.uint8)
+    cdef uint8_t[::1] out = bits
+    with nogil:
+        for i in range(values.shape[0]):
+            out[i] = <uint8_t> (values[i] >> shift) & mask
+    return bits
+
+
+def steps(const uint64_t[::1] times not None):
+    """Differences of each time to the one before, the first one as it is; and all of them, or-ed together."""
+    cdef uint64_t bits = 0, before = 0
+    cdef Py_ssize_t i
+    since = np.empty(times.shape[0], np.uint64)
+    cdef uint64_t[::1] out = since
+    with nogil:
+        for i in range(times.shape[0]):
+            out[i] = times[i] - before
+            before = times[i]
+            bits |= out[i]
+    return since, bits

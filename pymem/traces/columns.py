@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import container
-from ._records import narrowed, survey, top
+from ._records import narrowed, plane, steps, survey, top
 from .container import NONE, Column, damaged
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ TIME = 16  # TIME ... TIME + 7: bytes of the difference to the time before; the 
 
 PAGE_BITS, OP_BITS = 40, 6
 _PAGE_MASK = np.uint64((1 << PAGE_BITS) - 1)
-_OP_SHIFT, _OP_MASK = np.uint64(PAGE_BITS), np.uint64((1 << OP_BITS) - 1)
-_COUNT_SHIFT = np.uint64(PAGE_BITS + OP_BITS)
+_OP_SHIFT = np.uint64(PAGE_BITS)
+COUNT_SHIFT = PAGE_BITS + OP_BITS
 _STORE_BIT = np.uint64(1 << PAGE_BITS)
 
 OP_EXIT = 18
@@ -64,46 +64,35 @@ def first_outside(records: NDArray[Any], pages: int) -> tuple[int, str] | None:
     i, _, _ = survey(records, pages)
     if i < 0:
         return None
-    record = int(records[i])
+    return i, outside(int(records[i]), pages)
+
+
+def outside(record: int, pages: int) -> str:
+    """What is wrong with a general record that is none or leaves a space of `pages` pages."""
     op = record >> PAGE_BITS & (1 << OP_BITS) - 1
     if op > OP_EXIT:
-        return i, f"operation {op}; accepted are 0 to {OP_EXIT}"
+        return f"operation {op}; accepted are 0 to {OP_EXIT}"
     last = (record & int(_PAGE_MASK)) + (record >> PAGE_BITS + OP_BITS if op >= 2 else 0)
-    return i, f"page {last} of operation {op}; the task has {pages} pages"
+    return f"page {last} of operation {op}; the task has {pages} pages"
 
 
 def encode(
     records: NDArray[np.uint64], times: NDArray[np.uint64] | None, compression: int, level: int | None
-) -> bytes:
+) -> container.Payload:
     """Payload of a chunk."""
     columns: list[tuple[int, NDArray[Any]]] = []
     if compression == NONE:
         fast = narrow(records)
         columns.append((GENERAL, records) if fast is None else (FAST, fast))
-        packed_times = NONE
     else:
-        page = records & _PAGE_MASK
-        count = records >> _COUNT_SHIFT
-        columns.append((PAGE_LOW, page.astype(np.uint32)))
-        columns.append((PAGE_HIGH, (page >> np.uint64(32)).astype(np.uint8)))
-        columns.append((OP, (records >> _OP_SHIFT & _OP_MASK).astype(np.uint8)))
-        columns += [(COUNT + i, (count >> np.uint64(8 * i)).astype(np.uint8)) for i in range(3)]
-        packed_times = compression
-    parts = [
-        container.pack_column(ident, column.astype(column.dtype.newbyteorder("<")).tobytes(), compression, level)
-        for ident, column in columns
-        if ident in (GENERAL, FAST, PAGE_LOW) or column.any()
-    ]
+        _, _, bits = survey(records, 1 << PAGE_BITS + 1)
+        columns.append((PAGE_LOW, records.astype(np.uint32)))
+        planes = [(PAGE_HIGH, 32, 0xFF), (OP, PAGE_BITS, 63), *((COUNT + i, COUNT_SHIFT + 8 * i, 0xFF) for i in range(3))]
+        columns += [(ident, plane(records, shift, mask)) for ident, shift, mask in planes if bits >> shift & mask]
     if times is not None:
-        steps = np.diff(times, prepend=np.uint64(0))
-        used = range(int(np.bitwise_or.reduce(steps)).bit_length() + 7 >> 3)
-        planes = [(TIME + i, (steps >> np.uint64(8 * i)).astype(np.uint8)) for i in used]
-        parts += [
-            container.pack_column(ident, plane.tobytes(), packed_times, level)
-            for ident, plane in planes
-            if plane.any()
-        ]
-    return b"".join(parts)
+        since, bits = steps(times)
+        columns += [(TIME + i, plane(since, 8 * i, 0xFF)) for i in range(8) if bits >> 8 * i & 0xFF]
+    return container.pack_columns(((ident, compression, column) for ident, column in columns), level)
 
 
 class Decoder:
@@ -152,7 +141,7 @@ class Decoder:
                 wide |= part.astype(np.uint64) << np.uint64(shift)
         for i, part in enumerate(counts):
             if part is not None:
-                wide |= part.astype(np.uint64) << _COUNT_SHIFT + np.uint64(8 * i)
+                wide |= part.astype(np.uint64) << np.uint64(COUNT_SHIFT + 8 * i)
         return wide
 
     def times(self) -> NDArray[np.uint64]:

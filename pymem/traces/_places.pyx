@@ -145,9 +145,10 @@ cdef class Places:
         """
         cdef const uint8_t[::1] stores = np.ascontiguousarray(write).view(np.uint8)
         cdef Py_ssize_t n = place.shape[0], i, made = 0
-        cdef uint64_t total = n, first, last, page, count, row, known
+        cdef uint64_t total = n, first, last, page, count, row, known, j
         cdef int64_t index = 0, before = -1
         cdef uint32_t mine = 0
+        cdef int shift = 0 if self.kind == KEY else PAGE_SHIFT
         cdef bint timed = time is not None, streams = stream is not None, memory = self.kind == ADDRESS, keys = self.kind == KEY
         if memory:
             with nogil:
@@ -160,9 +161,12 @@ cdef class Places:
         cdef int64_t[::1] moments = times
         with nogil:
             for i in range(n):
+                if i + 2 * AHEAD < n:
+                    j = self.slot(self.hash(place[i + 2 * AHEAD] >> shift, stream[i + 2 * AHEAD] if streams else 0))
+                    places_prefetch(&self.table[j])
                 if i + AHEAD < n:
-                    page = place[i + AHEAD] if keys else place[i + AHEAD] >> PAGE_SHIFT
-                    places_prefetch(&self.table[self.slot(self.hash(page, stream[i + AHEAD] if streams else 0))])
+                    j = self.slot(self.hash(place[i + AHEAD] >> shift, stream[i + AHEAD] if streams else 0))
+                    places_prefetch(&self.places[<uint32_t> self.table[j]])
                 if streams:
                     mine = stream[i]
                 count = 1

@@ -7,12 +7,12 @@ table keeps half of the hash with the number, so what is another place is passed
 at the right one confirms what is expected: no access waits for the memory of the one before.
 Nothing is sorted on the way, and memory grows with the places and not with the accesses.
 
-A row is what is kept of an access, 64 bits::
+A row is what is kept of an access, 64 bits, of which most rows need no more than the lower half::
 
-    bits 0 to 31    number of the place
-    bit 32          a store or write
-    bit 33          the first access of this place
-    bits 34 to 63   count - 1: repeats of a load or store, else pages
+    bits 0 to 29    number of the place
+    bit 30          a store or write
+    bit 31          the first access of this place
+    bits 32 to 63   count - 1: repeats of a load or store, else pages
 """
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
@@ -26,9 +26,9 @@ ADDRESS, BLOCK, KEY = 0, 1, 2
 
 cdef enum:
     PAGE_SHIFT = 12
-    WRITE_SHIFT = 32
-    FIRST_SHIFT = 33
-    COUNT_SHIFT = 34
+    WRITE_SHIFT = 30
+    FIRST_SHIFT = 31
+    COUNT_SHIFT = 32
     MAX_RUN = 1 << 18               # of loads or stores: what a record holds
     MOST_ROOM = 1 << 30             # places
     AHEAD = 12                      # accesses between asking for a slot and using it

@@ -79,7 +79,7 @@ def outside(record: int, pages: int) -> str:
 def encode(
     records: NDArray[np.uint64], times: NDArray[np.uint64] | None, compression: int, level: int | None
 ) -> container.Payload:
-    """Payload of a chunk."""
+    """Payload of a chunk; what was in `times` is gone afterwards."""
     columns: list[tuple[int, NDArray[Any]]] = []
     if compression == NONE:
         fast = narrow(records)
@@ -90,8 +90,8 @@ def encode(
         planes = [(PAGE_HIGH, 32, 0xFF), (OP, PAGE_BITS, 63), *((COUNT + i, COUNT_SHIFT + 8 * i, 0xFF) for i in range(3))]
         columns += [(ident, plane(records, shift, mask)) for ident, shift, mask in planes if bits >> shift & mask]
     if times is not None:
-        since, bits = steps(times)
-        columns += [(TIME + i, plane(since, 8 * i, 0xFF)) for i in range(8) if bits >> 8 * i & 0xFF]
+        bits = steps(times, 0)
+        columns += [(TIME + i, plane(times, 8 * i, 0xFF)) for i in range(8) if bits >> 8 * i & 0xFF]
     return container.pack_columns(((ident, compression, column) for ident, column in columns), level)
 
 

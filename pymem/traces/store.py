@@ -107,6 +107,7 @@ class Writer:
         self.provenance = json.loads(json.dumps(provenance or {}))
         self.tasks: list[TaskInfo] = []
         self._chunks: list[_Chunk | None] = []  # of each task the one that is being filled
+        self._spare: list[_Chunk] = []  # written; memory that is used again need not be cleared by the kernel
         self._places: list[_Place] = []
         self._digest = hashlib.sha256()
         self._info: TraceInfo | None = None
@@ -156,10 +157,13 @@ class Writer:
         about.accesses += accesses
         place = 0
         while place < len(wide):
-            chunk = self._chunks[task] = self._chunks[task] or _Chunk(self.times)
+            chunk = self._chunks[task] = self._chunks[task] or self._room()
             place = chunk.fill(wide, times, place)
             if chunk.filled == CHUNK_RECORDS:
                 self._write(task)
+
+    def _room(self) -> _Chunk:
+        return self._spare.pop() if self._spare else _Chunk(self.times)
 
     def _write(self, task: int) -> None:
         """Pack the chunk of a task and write it behind those before it."""
@@ -177,6 +181,8 @@ class Writer:
         self._file.writelines(payload.parts)
         self._digest.update(task.to_bytes(4, "little"))
         self._digest.update(records.astype("<u8", copy=False).data)
+        chunk.filled = 0
+        self._spare.append(chunk)
 
     def close(self) -> None:
         """Write what is held and the footer, and give the file its name."""

@@ -46,6 +46,14 @@ cdef struct place_t:
     uint32_t most                   # pages
 
 
+cdef inline uint64_t hash_of(uint64_t key, uint32_t stream) noexcept nogil:
+    return (key ^ <uint64_t> stream << 40) * <uint64_t> 0x9E3779B97F4A7C15
+
+
+cdef inline uint64_t slot_of(uint64_t hash, uint64_t mask) noexcept nogil:
+    return (hash ^ hash >> 32) & mask
+
+
 cdef class Places:
     """Numbers of places, in the order in which they first come.
 
@@ -81,21 +89,9 @@ cdef class Places:
         free(self.table)
         free(self.places)
 
-    cdef inline uint64_t hash(self, uint64_t key, uint32_t stream) noexcept nogil:
-        return (key ^ <uint64_t> stream << 40) * <uint64_t> 0x9E3779B97F4A7C15
-
-    cdef inline uint64_t slot(self, uint64_t hash) noexcept nogil:
-        return (hash ^ hash >> 32) & self.mask
-
-    cdef inline void put(self, uint64_t j, uint64_t hash, uint64_t number) noexcept nogil:
-        """Enter a number in the first free slot from `j` on."""
-        while self.table[j]:
-            j = (j + 1) & self.mask
-        self.table[j] = hash >> 32 << 32 | number + 1
-
     cdef int grow(self) noexcept nogil:
         """Twice the room; 0 if there is no memory."""
-        cdef uint64_t i, hash
+        cdef uint64_t i
         cdef place_t *places = <place_t *> realloc(self.places, 2 * self.room * sizeof(place_t))
         if places == NULL:
             return 0
@@ -106,29 +102,21 @@ cdef class Places:
         free(self.table)
         self.table, self.mask, self.room = table, 2 * self.mask + 1, 2 * self.room
         for i in range(self.known):
-            hash = self.hash(places[i].key, places[i].stream)
-            self.put(self.slot(hash), hash, i)
+            self.enter(hash_of(places[i].key, places[i].stream), i)
         return 1
 
-    cdef inline int64_t number(self, uint64_t key, uint32_t stream) noexcept nogil:
-        """The number of a place, which may be a new one; -1 if there is no room for it."""
-        cdef uint64_t hash = self.hash(key, stream)
-        cdef uint64_t j = self.slot(hash), found = self.table[j]
-        cdef place_t *place
-        while found:
-            if (found ^ hash) >> 32 == 0:
-                place = &self.places[<uint32_t> found - 1]
-                if place.key == key and place.stream == stream:
-                    return <uint32_t> found - 1
+    cdef void enter(self, uint64_t hash, uint64_t number) noexcept nogil:
+        cdef uint64_t j = slot_of(hash, self.mask)
+        while self.table[j]:
             j = (j + 1) & self.mask
-            found = self.table[j]
-        if self.known == self.room:
-            if self.room == MOST_ROOM or not self.grow():
-                return -1
-            j = self.slot(hash)
-        place = &self.places[self.known]
-        place.key, place.stream, place.most = key, stream, 0
-        self.put(j, hash, self.known)
+        self.table[j] = hash >> 32 << 32 | number + 1
+
+    cdef int64_t add(self, uint64_t key, uint32_t stream) noexcept nogil:
+        """The number of a new place; -1 if there is no room for it."""
+        if self.known == self.room and (self.room == MOST_ROOM or not self.grow()):
+            return -1
+        self.places[self.known] = place_t(key=key, stream=stream, most=0)
+        self.enter(hash_of(key, stream), self.known)
         self.known = self.known + 1  # += on an attribute needs the GIL in builds that check for None
         return <int64_t> self.known - 1
 
@@ -145,7 +133,7 @@ cdef class Places:
         """
         cdef const uint8_t[::1] stores = np.ascontiguousarray(write).view(np.uint8)
         cdef Py_ssize_t n = place.shape[0], i, made = 0
-        cdef uint64_t total = n, first, last, page, count, row, known, j
+        cdef uint64_t total = n, first, last, page, count, row, hash, found, j
         cdef int64_t index = 0, before = -1
         cdef uint32_t mine = 0
         cdef int shift = 0 if self.kind == KEY else PAGE_SHIFT
@@ -159,14 +147,18 @@ cdef class Places:
         times = np.empty(total if timed else 0, np.int64)
         cdef uint64_t[::1] out = rows
         cdef int64_t[::1] moments = times
+        # Copies, which no store into the rows can change.
+        cdef uint64_t *table = self.table
+        cdef uint64_t mask = self.mask
+        cdef place_t *known = self.places
         with nogil:
             for i in range(n):
                 if i + 2 * AHEAD < n:
-                    j = self.slot(self.hash(place[i + 2 * AHEAD] >> shift, stream[i + 2 * AHEAD] if streams else 0))
-                    places_prefetch(&self.table[j])
+                    hash = hash_of(place[i + 2 * AHEAD] >> shift, stream[i + 2 * AHEAD] if streams else 0)
+                    places_prefetch(&table[slot_of(hash, mask)])
                 if i + AHEAD < n:
-                    j = self.slot(self.hash(place[i + AHEAD] >> shift, stream[i + AHEAD] if streams else 0))
-                    places_prefetch(&self.places[<uint32_t> self.table[j]])
+                    hash = hash_of(place[i + AHEAD] >> shift, stream[i + AHEAD] if streams else 0)
+                    places_prefetch(&known[<uint32_t> table[slot_of(hash, mask)]])
                 if streams:
                     mine = stream[i]
                 count = 1
@@ -184,18 +176,28 @@ cdef class Places:
                         count, last = last - first + 1, first
                 page = first
                 while True:
-                    known = self.known
-                    index = self.number(page, mine)
-                    if index < 0:
-                        break
-                    if self.places[index].most < count:
-                        self.places[index].most = <uint32_t> count
+                    hash = hash_of(page, mine)
+                    j = slot_of(hash, mask)
+                    found = table[j]
+                    while found:
+                        index = <uint32_t> found - 1
+                        if (found ^ hash) >> 32 == 0 and known[index].key == page and known[index].stream == mine:
+                            break
+                        j = (j + 1) & mask
+                        found = table[j]
+                    if not found:
+                        index = self.add(page, mine)
+                        if index < 0:
+                            break
+                        table, mask, known = self.table, self.mask, self.places
+                    if known[index].most < count:
+                        known[index].most = <uint32_t> count
                     row = <uint64_t> index | <uint64_t> stores[i] << WRITE_SHIFT
                     if memory and index == before and (out[made - 1] ^ row) >> WRITE_SHIFT & 1 == 0 \
                             and out[made - 1] >> COUNT_SHIFT < MAX_RUN - 1:
                         out[made - 1] += <uint64_t> 1 << COUNT_SHIFT
                     else:
-                        out[made] = row | <uint64_t> (self.known != known) << FIRST_SHIFT | (count - 1) << COUNT_SHIFT
+                        out[made] = row | <uint64_t> (found == 0) << FIRST_SHIFT | (count - 1) << COUNT_SHIFT
                         if timed:
                             moments[made] = time[i]
                         made += 1

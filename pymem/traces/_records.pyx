@@ -6,6 +6,7 @@ import numpy as np
 
 cdef enum:
     PAGE_BITS = 40
+    SHORT_PAGE = 0x7FFFFFFF
     OP_MASK = 63
     COUNT_SHIFT = 46
     OP_STORE = 1
@@ -42,23 +43,19 @@ def survey(const uint64_t[::1] records not None, uint64_t pages):
         Index of the first one that is none or leaves a space of `pages` pages, or -1.
     accesses : int
         Loads, stores and pages of ``read()`` and ``write()`` that those before it stand for.
-    bits : int
-        All of them, or-ed together.
     """
-    cdef uint64_t accesses = 0, bits = 0
+    cdef uint64_t accesses = 0
     cdef Py_ssize_t i, bad = -1, wrong = 0
     with nogil:
         for i in range(records.shape[0]):  # no way out of this loop: nearly always nothing is wrong
-            bits |= records[i]
             accesses += accesses_of(records[i])
             wrong += is_outside(records[i], pages)
         if wrong:
-            bad, accesses, bits = 0, 0, records[0]
+            bad, accesses = 0, 0
             while not is_outside(records[bad], pages):
                 accesses += accesses_of(records[bad])
                 bad += 1
-                bits |= records[bad]
-    return bad, accesses, bits
+    return bad, accesses
 
 
 def from_rows(const narrow_t[::1] rows not None, const int64_t[::1] page not None, int op, bint first_stores):
@@ -99,15 +96,17 @@ def from_rows(const narrow_t[::1] rows not None, const int64_t[::1] page not Non
     return records, most
 
 
-def narrowed(const uint64_t[::1] records not None):
-    """Records in the short form; only what `survey` shows to be loads and stores without repeats may be given."""
+def narrow(const uint64_t[::1] records not None):
+    """Records in the short form; None where it cannot express one of them."""
+    cdef uint64_t bits = 0
     cdef Py_ssize_t i
     short = np.empty(records.shape[0], np.uint32)
     cdef uint32_t[::1] out = short
     with nogil:
         for i in range(records.shape[0]):
-            out[i] = <uint32_t> (records[i] & 0x7FFFFFFF) | <uint32_t> (records[i] >> PAGE_BITS & 1) << 31
-    return short
+            bits |= records[i]
+            out[i] = <uint32_t> (records[i] & SHORT_PAGE) | <uint32_t> (records[i] >> PAGE_BITS) << 31
+    return None if bits & ~(SHORT_PAGE | <uint64_t> OP_STORE << PAGE_BITS) else short
 
 
 def top(const uint32_t[::1] records not None):

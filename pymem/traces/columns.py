@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import container
-from ._records import narrowed, plane, steps, survey, top
+from ._records import narrow, plane, steps, survey, top
 from .container import NONE, Column, damaged
 
 if TYPE_CHECKING:
@@ -27,11 +27,12 @@ PAGE_BITS, OP_BITS = 40, 6
 _PAGE_MASK = np.uint64((1 << PAGE_BITS) - 1)
 _OP_SHIFT = np.uint64(PAGE_BITS)
 COUNT_SHIFT = PAGE_BITS + OP_BITS
-_STORE_BIT = np.uint64(1 << PAGE_BITS)
 
 OP_EXIT = 18
 
 Records = "NDArray[np.uint32] | NDArray[np.uint64]"
+
+__all__ = ["Decoder", "accesses_in", "encode", "first_outside", "narrow", "outside", "widen"]
 
 
 def widen(records: NDArray[Any]) -> NDArray[np.uint64]:
@@ -41,13 +42,6 @@ def widen(records: NDArray[Any]) -> NDArray[np.uint64]:
     wide = (records & np.uint32(0x7FFFFFFF)).astype(np.uint64)
     wide |= (records >> np.uint32(31)).astype(np.uint64) << _OP_SHIFT
     return wide
-
-
-def narrow(records: NDArray[np.uint64]) -> NDArray[np.uint32] | None:
-    """General records in the fast form: loads and stores without repeats of pages below 2**31; None if other."""
-    if survey(records, 1 << PAGE_BITS + 1)[2] & ~(int(_STORE_BIT) | 0x7FFFFFFF):
-        return None
-    return narrowed(records)
 
 
 def accesses_in(records: NDArray[np.uint64]) -> int:
@@ -61,7 +55,7 @@ def first_outside(records: NDArray[Any], pages: int) -> tuple[int, str] | None:
         if not len(records) or top(records) < pages:
             return None
         records = widen(records)
-    i, _, _ = survey(records, pages)
+    i, _ = survey(records, pages)
     if i < 0:
         return None
     return i, outside(int(records[i]), pages)
@@ -85,7 +79,7 @@ def encode(
         fast = narrow(records)
         columns.append((GENERAL, records) if fast is None else (FAST, fast))
     else:
-        _, _, bits = survey(records, 1 << PAGE_BITS + 1)
+        bits = int(np.bitwise_or.reduce(records))
         columns.append((PAGE_LOW, records.astype(np.uint32)))
         planes = [(PAGE_HIGH, 32, 0xFF), (OP, PAGE_BITS, 63), *((COUNT + i, COUNT_SHIFT + 8 * i, 0xFF) for i in range(3))]
         columns += [(ident, plane(records, shift, mask)) for ident, shift, mask in planes if bits >> shift & mask]

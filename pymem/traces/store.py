@@ -149,7 +149,7 @@ class Writer:
             raise TraceError(f"times are {'' if self.times else 'not '}expected, one for each record")
         wide = columns.widen(records)
         about = self.tasks[task]
-        bad, accesses, _ = survey(wide, about.pages)
+        bad, accesses = survey(wide, about.pages)
         if bad >= 0:
             what = columns.outside(int(wide[bad]), about.pages)
             raise TraceError(f"task {about.name!r}, record {about.records + bad}: {what}")

@@ -232,8 +232,7 @@ cdef class Entries:
 
     cdef void begin(self, const uint8_t *entry, Py_ssize_t n) noexcept nogil:
         """A trace begins with a time, if it has times; accesses before it are given that."""
-        cdef Py_ssize_t i
-        for i in range(n):
+        for _ in range(n):
             if u2(entry) == ENTRY_MARKER and u2(entry + 2) == MARKER_TIMESTAMP and u8(entry + 4) < MOST_STAMP:
                 self.timed, self.moment = True, <int64_t> u8(entry + 4) * 1000
                 break

@@ -131,6 +131,23 @@ def plane(const uint64_t[::1] values not None, int shift, uint8_t mask):
     return bits
 
 
+def join(narrow_t[::1] values not None, const uint8_t[::1] bits not None, int shift):
+    """Put bits into each value, from bit `shift` on: the reverse of `plane`.  Gives the values back.
+
+    Raises
+    ------
+    IndexError
+        Not as many bits as values.
+    """
+    cdef Py_ssize_t i
+    if bits.shape[0] != values.shape[0]:
+        raise IndexError(f"bits for {bits.shape[0]} values; there are {values.shape[0]}")
+    with nogil:
+        for i in range(values.shape[0]):
+            values[i] |= <narrow_t> bits[i] << shift
+    return np.asarray(values)
+
+
 def steps(uint64_t[::1] times not None, uint64_t before):
     """Make each time the difference to the one before; all of them, or-ed together."""
     cdef uint64_t bits = 0, time

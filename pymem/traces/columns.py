@@ -1,9 +1,10 @@
 """Records as columns: what is stored of a chunk, and back.
 
 Packed chunks hold page, operation and repeat count apart, bytes of equal weight together, and leave out
-columns of zeros: most of a trace is loads and small counts.  Chunks that are not packed hold the records as
-they are replayed, in the 32-bit form where it can express them, so that they can be used from the file
-without a copy.
+columns of zeros: most of a trace is loads and small counts.  LZMA gets the low half of the page in one piece, as
+it knows numbers of four bytes itself; zlib, which does not, gets that by its bytes too.  Chunks that are not packed
+hold the records as they are replayed, in the 32-bit form where it can express them, so that they can be used from
+the file without a copy.
 """
 
 from __future__ import annotations
@@ -13,14 +14,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import container
-from ._records import narrow, plane, steps, survey, top
-from .container import NONE, Column, damaged
+from ._records import join, narrow, plane, steps, sums, survey, top
+from .container import LZMA, NONE, Column, damaged
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 GENERAL, FAST = 1, 2
 PAGE_LOW, PAGE_HIGH, OP, COUNT = 3, 4, 5, 6  # COUNT, COUNT + 1, COUNT + 2: bytes of count - 1
+PAGE = 9  # PAGE ... PAGE + 3: bytes of the low half of the page, in place of PAGE_LOW
 TIME = 16  # TIME ... TIME + 7: bytes of the difference to the time before; the first one as it is
 
 PAGE_BITS, OP_BITS = 40, 6
@@ -29,6 +31,10 @@ _OP_SHIFT = np.uint64(PAGE_BITS)
 COUNT_SHIFT = PAGE_BITS + OP_BITS
 
 OP_EXIT = 18
+
+# Column, place in a record and bits of what packed chunks hold beside the first column.
+_PAGE_PARTS = [(PAGE + i, 8 * i, 0xFF) for i in range(1, 4)]
+_PARTS = [(PAGE_HIGH, 32, 0xFF), (OP, PAGE_BITS, 63), *((COUNT + i, COUNT_SHIFT + 8 * i, 0xFF) for i in range(3))]
 
 Records = "NDArray[np.uint32] | NDArray[np.uint64]"
 
@@ -80,9 +86,12 @@ def encode(
         columns.append((GENERAL, records) if fast is None else (FAST, fast))
     else:
         bits = int(np.bitwise_or.reduce(records))
-        columns.append((PAGE_LOW, records.astype(np.uint32)))
-        planes = [(PAGE_HIGH, 32, 0xFF), (OP, PAGE_BITS, 63), *((COUNT + i, COUNT_SHIFT + 8 * i, 0xFF) for i in range(3))]
-        columns += [(ident, plane(records, shift, mask)) for ident, shift, mask in planes if bits >> shift & mask]
+        if compression == LZMA:
+            columns.append((PAGE_LOW, records.astype(np.uint32)))
+        else:
+            columns.append((PAGE, plane(records, 0, 0xFF)))
+        parts = _PARTS if compression == LZMA else _PAGE_PARTS + _PARTS
+        columns += [(ident, plane(records, shift, mask)) for ident, shift, mask in parts if bits >> shift & mask]
     if times is not None:
         bits = steps(times, 0)
         columns += [(TIME + i, plane(times, 8 * i, 0xFF)) for i in range(8) if bits >> 8 * i & 0xFF]
@@ -95,13 +104,13 @@ class Decoder:
     def __init__(self, path: str, number: int, records: int, payload: memoryview) -> None:
         self.path, self.number, self.records = path, number, records
         self.columns: dict[int, Column] = {}
-        known = {GENERAL, FAST, PAGE_LOW, PAGE_HIGH, OP, *range(COUNT, COUNT + 3), *range(TIME, TIME + 8)}
+        known = {GENERAL, FAST, PAGE_LOW, PAGE_HIGH, OP, *range(COUNT, PAGE + 4), *range(TIME, TIME + 8)}
         for column in container.read_columns(path, number, payload):
             if column.id not in known or column.id in self.columns:
                 raise damaged(path, f"chunk {number}: column {column.id} is unknown or there twice")
             self.columns[column.id] = column
-        heads = {GENERAL, FAST, PAGE_LOW} & set(self.columns)
-        if len(heads) != 1:
+        heads = {GENERAL, FAST, PAGE_LOW, PAGE} & set(self.columns)
+        if len(heads) != 1 or (PAGE not in heads and {PAGE + 1, PAGE + 2, PAGE + 3} & set(self.columns)):
             raise damaged(path, f"chunk {number}: columns {sorted(self.columns)} do not make records")
 
     def _column(self, ident: int, dtype: str) -> NDArray[Any] | None:
@@ -121,28 +130,33 @@ class Decoder:
             records = self._column(ident, dtype)
             if records is not None:
                 return records
-        low, high = self._column(PAGE_LOW, "<u4"), self._column(PAGE_HIGH, "u1")
-        op = self._column(OP, "u1")
-        counts = [self._column(COUNT + i, "u1") for i in range(3)]
-        assert low is not None
-        if high is None and not any(c is not None for c in counts):
-            only_stores = op is None or int(op.max()) <= 1
-            if only_stores and not int(low.max()) >> 31:
-                return low if op is None else low | op.astype(np.uint32) << np.uint32(31)
+        low, op = self._low(), self._column(OP, "u1")
+        found = [(shift, self._column(ident, "u1")) for ident, shift, _ in _PARTS if ident != OP]
+        others = [(shift, part) for shift, part in found if part is not None]
+        if not others and (op is None or int(op.max()) <= 1) and not int(low.max()) >> 31:
+            return low if op is None else join(low, op, 31)
         wide = low.astype(np.uint64)
-        for part, shift in ((high, 32), (op, PAGE_BITS)):
-            if part is not None:
-                wide |= part.astype(np.uint64) << np.uint64(shift)
-        for i, part in enumerate(counts):
-            if part is not None:
-                wide |= part.astype(np.uint64) << np.uint64(COUNT_SHIFT + 8 * i)
+        for shift, part in others if op is None else [*others, (PAGE_BITS, op)]:
+            join(wide, part, shift)
         return wide
+
+    def _low(self) -> NDArray[np.uint32]:
+        """The low half of the pages; memory of its own."""
+        whole = self._column(PAGE_LOW, "<u4")
+        if whole is not None:
+            return whole.astype(np.uint32)
+        low = np.zeros(self.records, np.uint32)
+        for i in range(4):
+            part = self._column(PAGE + i, "u1")
+            if part is not None:
+                join(low, part, 8 * i)
+        return low
 
     def times(self) -> NDArray[np.uint64]:
         """Times of the records; zeros where none are stored."""
-        steps = np.zeros(self.records, np.uint64)
+        since = np.zeros(self.records, np.uint64)
         for i in range(8):
-            plane = self._column(TIME + i, "u1")
-            if plane is not None:
-                steps |= plane.astype(np.uint64) << np.uint64(8 * i)
-        return np.cumsum(steps, dtype=np.uint64)
+            part = self._column(TIME + i, "u1")
+            if part is not None:
+                join(since, part, 8 * i)
+        return sums(since, 0)

@@ -46,6 +46,7 @@ MAX_FOOTER_BYTES = 1 << 30
 
 NONE, LZMA, ZLIB = 0, 1, 2
 COMPRESSIONS = {"none": NONE, "lzma": LZMA, "zlib": ZLIB}
+LEAST_DICTIONARY = 1 << 12  # of LZMA2
 _LZMA_FILTER = [{"id": lzma.FILTER_LZMA2, "preset": 6, "dict_size": 1 << 23}]
 
 
@@ -148,9 +149,11 @@ def pack_columns(columns: Iterable[tuple[int, int, Any]], level: int | None = No
 
 def _packed(data: memoryview, codec: int, level: int | None) -> bytes | memoryview:
     if codec == LZMA:
-        filters = _LZMA_FILTER if level is None else [{**_LZMA_FILTER[0], "preset": level}]
+        # A larger dictionary than the data would only be cleared for nothing.
+        settings = {"preset": 6 if level is None else level, "dict_size": max(len(data), LEAST_DICTIONARY)}
+        filters = [{**_LZMA_FILTER[0], **settings}]
         return lzma.compress(data, lzma.FORMAT_RAW, filters=filters)
-    return data if codec == NONE else zlib.compress(data, 6 if level is None else level)
+    return data if codec == NONE else zlib.compress(data, 1 if level is None else level)
 
 
 def read_columns(path: str, number: int, payload: memoryview) -> list[Column]:

@@ -35,7 +35,7 @@ _PLACE, _WRITE_SHIFT, _COUNT_SHIFT = (1 << 30) - 1, np.uint64(30), np.uint64(32)
 
 def import_trace(
     path: str | Path, out: str | Path, *, form: str | None = None, skip_bad: bool = False, task: str | None = None,
-    compression: str = "lzma", progress: Callable[[int], None] | None = None, provenance: dict[str, Any] | None = None,
+    compression: str = "zlib", progress: Callable[[int], None] | None = None, provenance: dict[str, Any] | None = None,
 ) -> tuple[TraceInfo, Source]:  # fmt: skip
     """Make a native trace of a foreign one.
 
@@ -52,6 +52,8 @@ def import_trace(
     task : str, optional
         Name of the task; default the name of the file without its suffixes.  Of a trace of several processes each
         becomes a task named after it.
+    compression : {"zlib", "lzma", "none"}
+        Fast to make and to replay, small, or the fastest to replay.
     progress : callable, optional
         Gets the number of accesses read so far, once per block.
     provenance : dict, optional

@@ -46,11 +46,11 @@ class DrMemTrace(Reader):
         entries, last, seen = _binary.Entries(_FETCHED.view(np.uint8)), b"", 0
         for first, found in source.records(ENTRY, "drmemtrace entry"):
             last, seen = found[-1:].tobytes(), first + len(found)
-            bad, bundles, *columns = entries.take(found.view(np.uint8))
+            bad, bundles, place, size, write, time, stream = entries.take(found.view(np.uint8))
             source.reject_records(bad, first, found, _ACCEPTED)
             source.leave_out("bundles of instructions", bundles)
             self.streams = [f"pid{pid}" for pid in entries.pids] or ["main"]
-            yield Batch(*columns)
+            yield Batch(place, size, write, time, stream)
         if last and int.from_bytes(last[:2], "little") != FOOTER:
             source.reject(f"record {seen - 1}", last, f"a footer (type {FOOTER}) at the end: the trace was cut off")
 

@@ -26,7 +26,7 @@ MOST_OPERATION = len(_MEANING) - 1
 
 
 def batch(source: Source, found: NDArray[np.void], first: int, accepted: str) -> Batch:
-    """The requests of some records, the first of them number `first`; bad ones are rejected, other operations counted."""
+    """The requests of records, the first of them number `first`; bad ones are rejected, other operations counted."""
     bad, others, place, size, write, time = _binary.requests(found.view(np.uint8), found.dtype, first, _MEANING)
     source.reject_records(bad, first, found, accepted)
     source.leave_out("requests that neither read nor write", others)

@@ -64,8 +64,8 @@ def test_objects_lie_in_their_order_and_never_overlap(requests, step):
     for key, stream, size in requests:
         most[key, stream] = max(most.get((key, stream), 1), -(-size // 4096))
     numbers = {pair: number for number, pair in enumerate(most)}  # in order of appearance
-    assert [row & 0xFFFFFFFF for row in rows] == [numbers[key, stream] for key, stream, _ in requests]
-    assert [row >> 34 for row in rows] == [max(-(-size // 4096), 1) - 1 for _, _, size in requests]
+    assert [row & 0x3FFFFFFF for row in rows] == [numbers[key, stream] for key, stream, _ in requests]
+    assert [row >> 32 for row in rows] == [max(-(-size // 4096), 1) - 1 for _, _, size in requests]
     found = places.all()
     assert list(zip(*(column.tolist() for column in found[:2]), strict=True)) == list(most)
     assert found[2].tolist() == list(most.values())
@@ -84,7 +84,7 @@ def test_accesses_are_rows_of_their_pages(accesses, step):
             np.array(place, np.uint64), np.array(size), np.array(write), None, np.arange(first, first + len(place))
         )
         for r, t in zip(rows.tolist(), times.tolist(), strict=True):
-            found += [(r & 0xFFFFFFFF, r >> 32 & 1, r >> 33 & 1, t)] * ((r >> 34) + 1)
+            found += [(r & 0x3FFFFFFF, r >> 30 & 1, r >> 31 & 1, t)] * ((r >> 32) + 1)
     pages, expected = {}, []
     for place, size, write in accesses:
         for page in range(place >> 12, (place + size - 1 >> 12) + 1) if size else ():

@@ -2,6 +2,7 @@
 
 import itertools
 import random
+import zlib
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from pymem.errors import TraceError
 from pymem.records import Op, pack, unpack
 from pymem.regions import Anon, File
-from pymem.traces import container, store
+from pymem.traces import columns, container, store
 from pymem.traces._lackey import LackeyParser
 from pymem.traces.columns import accesses_in, narrow, widen
 from pymem.traces.convert import LackeyConverter
@@ -145,6 +146,27 @@ def test_other_files_are_no_traces(tmp_path):
         (tmp_path / name).write_bytes(data)
         with pytest.raises(TraceError, match=f"{name}: "):
             TraceFile(tmp_path / name)
+
+
+@pytest.mark.parametrize("idents", [(), (4,), (10,), (3, 9), (1, 9), (2, 3), (3, 10), (1, 12)])
+def test_columns_that_do_not_make_records(idents):
+    payload = container.pack_columns((ident, container.NONE, np.zeros(4, np.uint8)) for ident in idents)
+    with pytest.raises(TraceError, match=r"x\.pmt: chunk 7: columns .* do not make records"):
+        columns.Decoder("x.pmt", 7, 4, memoryview(b"".join(payload.parts)))
+
+
+@pytest.mark.parametrize(
+    ("compression", "expected"), [("none", [1]), ("lzma", [3, 4, 5, 6, 8]), ("zlib", [9, 11, 4, 5, 6, 8])]
+)
+def test_columns_of_zeros_are_left_out(compression, expected):
+    # Of the pages bytes 2 and 4 are used, of the counts less one, which are 0, 4 and 2**16, bytes 0 and 2.
+    records = pack([0, 7 << 16, 1 << 32], [Op.LOAD, Op.READ, Op.STORE], [1, 5, (1 << 16) + 1])
+    payload = columns.encode(records, None, container.COMPRESSIONS[compression], None)
+    data = b"".join(payload.parts)
+    assert (payload.size, payload.crc) == (len(data), zlib.crc32(data))
+    found = columns.Decoder("x.pmt", 0, 3, memoryview(data))
+    assert list(found.columns) == expected
+    assert found.stored_records().tolist() == records.tolist()
 
 
 # ---- the writer -------------------------------------------------------------------------------------------

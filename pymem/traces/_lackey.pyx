@@ -43,18 +43,19 @@ cdef enum:
     KIND_STORE = 1
     KIND_MODIFY = 2
     KIND_FETCH = 3
-    SLOTS = 1024
+    BUCKETS = 1024
     LINE_OTHER = 1
 
 cdef uint64_t EMPTY = ~<uint64_t> 0
 
 
-cdef struct entry_t:
+cdef struct entry_t:            # a place in the set; it keeps its page until that leaves
     uint64_t page
     uint64_t first_time
     uint64_t first_count
     uint64_t last_time      # 0: no later reference
     uint64_t last_count
+    int next                    # place of another page of the bucket, or -1
     uint8_t first_write
     uint8_t last_write
     uint8_t seen
@@ -97,7 +98,8 @@ cdef class LackeyParser:
     cdef bytes carry
     cdef entry_t *set
     cdef int held
-    cdef int *guess                 # page hash -> place in the set; only a hint
+    cdef int *oldest                # places: those held as a heap by first_time, then those that are free
+    cdef int *bucket                # of a page: place of one of its pages in the set, or -1
     cdef uint64_t time
     cdef uint64_t run_page, run_loads, run_count
     cdef int run_open, run_write
@@ -114,17 +116,24 @@ cdef class LackeyParser:
             raise TraceError(f"window is {window}; accepted are 0 (no filter) to {MAX_WINDOW} pages")
         self.sink, self.other, self.name, self.window = sink, other, name, window
         self.carry = b""
+        cdef int i
         self.set = <entry_t *> calloc(max(window, 1), sizeof(entry_t))
-        self.guess = <int *> calloc(SLOTS, sizeof(int))
+        self.oldest = <int *> calloc(max(window, 1), sizeof(int))
+        self.bucket = <int *> calloc(BUCKETS, sizeof(int))
         self.table_mask = (1 << 12) - 1
         self.table = <uint64_t *> calloc(self.table_mask + 1, sizeof(uint64_t))
-        if self.set == NULL or self.guess == NULL or self.table == NULL:
+        if self.set == NULL or self.oldest == NULL or self.bucket == NULL or self.table == NULL:
             raise MemoryError
+        for i in range(window):
+            self.oldest[i] = i
+        for i in range(BUCKETS):
+            self.bucket[i] = -1
         self.batch = np.empty(BATCH, np.uint64)
 
     def __dealloc__(self):
         free(self.set)
-        free(self.guess)
+        free(self.oldest)
+        free(self.bucket)
         free(self.table)
 
     # ---- touched pages ------------------------------------------------------------------------------------
@@ -196,37 +205,55 @@ cdef class LackeyParser:
 
     # ---- the filter ---------------------------------------------------------------------------------------
 
+    cdef void sink_down(self) noexcept:
+        """Put the first place of the heap where it belongs."""
+        cdef int *heap = self.oldest
+        cdef int moved = heap[0], i = 0, child = 1
+        cdef uint64_t time = self.set[moved].first_time
+        while child < self.held:
+            if child + 1 < self.held and self.set[heap[child + 1]].first_time < self.set[heap[child]].first_time:
+                child += 1
+            if time <= self.set[heap[child]].first_time:
+                break
+            heap[i] = heap[child]
+            i = child
+            child = 2 * i + 1
+        heap[i] = moved
+
+    cdef void forget(self, int place) noexcept:
+        """Take the page of a place out of its bucket."""
+        cdef int *link = &self.bucket[self.set[place].page & (BUCKETS - 1)]
+        while link[0] != place:
+            link = &self.set[link[0]].next
+        link[0] = self.set[place].next
+
     cdef int give_way(self) except -1:
         """Emit the oldest reference of the set; its page leaves or stays with its later reference."""
-        cdef int i, oldest = 0
-        for i in range(1, self.held):
-            if self.set[i].first_time < self.set[oldest].first_time:
-                oldest = i
-        cdef entry_t *e = &self.set[oldest]
+        cdef int place = self.oldest[0]
+        cdef entry_t *e = &self.set[place]
         self.emit(e.page, e.first_write, e.first_count)
         if e.last_time:
             e.first_time, e.first_count, e.first_write = e.last_time, e.last_count, e.last_write
             e.last_time = 0
         else:
+            self.forget(place)
             self.held -= 1
-            if oldest != self.held:
-                self.set[oldest] = self.set[self.held]
-                self.guess[self.set[oldest].page & (SLOTS - 1)] = oldest
+            self.oldest[0], self.oldest[self.held] = self.oldest[self.held], place
+        self.sink_down()
         return 0
 
     cdef int reference(self, uint64_t page, int write, uint64_t count, uint8_t seen) except -1:
-        cdef int i = self.guess[page & (SLOTS - 1)]
+        cdef int *bucket = &self.bucket[page & (BUCKETS - 1)]
+        cdef int i = bucket[0]
         cdef uint8_t before
         cdef entry_t *e
         self.time += 1
         if self.window == 0:
             self.mark(page, seen, &before)
             return self.emit(page, write, count)
-        if i >= self.held or self.set[i].page != page:
-            i = 0
-            while i < self.held and self.set[i].page != page:
-                i += 1
-        if i < self.held:
+        while i >= 0 and self.set[i].page != page:
+            i = self.set[i].next
+        if i >= 0:
             e = &self.set[i]
             if seen & ~e.seen:
                 self.mark(page, seen, &before)
@@ -240,13 +267,13 @@ cdef class LackeyParser:
         else:
             while self.held == self.window:
                 self.give_way()
-            i = self.held
+            i = self.oldest[self.held]  # a heap still: no reference is later
             self.held += 1
             e = &self.set[i]
+            e.next, bucket[0] = bucket[0], i
             self.mark(page, seen, &before)
             e.page, e.first_time, e.first_count, e.first_write = page, self.time, count, write
             e.last_time, e.seen = 0, before | seen
-        self.guess[page & (SLOTS - 1)] = i
         return 0
 
     cdef int end_run(self) except -1:

@@ -1,9 +1,10 @@
 """Records as columns: what is stored of a chunk, and back.
 
 Packed chunks hold page, operation and repeat count apart, bytes of equal weight together, and leave out
-columns of zeros: most of a trace is loads and small counts.  Chunks that are not packed hold the records as
-they are replayed, in the 32-bit form where it can express them, so that they can be used from the file
-without a copy.
+columns of zeros: most of a trace is loads and small counts.  LZMA gets the low half of the page in one piece, as
+it knows numbers of four bytes itself; zlib, which does not, gets that by its bytes too.  Chunks that are not packed
+hold the records as they are replayed, in the 32-bit form where it can express them, so that they can be used from
+the file without a copy.
 """
 
 from __future__ import annotations
@@ -13,25 +14,31 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import container
-from ._records import narrowed, survey, top
-from .container import NONE, Column, damaged
+from ._records import join, narrow, plane, steps, sums, survey, top
+from .container import LZMA, NONE, Column, damaged
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 GENERAL, FAST = 1, 2
 PAGE_LOW, PAGE_HIGH, OP, COUNT = 3, 4, 5, 6  # COUNT, COUNT + 1, COUNT + 2: bytes of count - 1
+PAGE = 9  # PAGE ... PAGE + 3: bytes of the low half of the page, in place of PAGE_LOW
 TIME = 16  # TIME ... TIME + 7: bytes of the difference to the time before; the first one as it is
 
 PAGE_BITS, OP_BITS = 40, 6
 _PAGE_MASK = np.uint64((1 << PAGE_BITS) - 1)
-_OP_SHIFT, _OP_MASK = np.uint64(PAGE_BITS), np.uint64((1 << OP_BITS) - 1)
-_COUNT_SHIFT = np.uint64(PAGE_BITS + OP_BITS)
-_STORE_BIT = np.uint64(1 << PAGE_BITS)
+_OP_SHIFT = np.uint64(PAGE_BITS)
+COUNT_SHIFT = PAGE_BITS + OP_BITS
 
 OP_EXIT = 18
 
+# Column, place in a record and bits of what packed chunks hold beside the first column.
+_PAGE_PARTS = [(PAGE + i, 8 * i, 0xFF) for i in range(1, 4)]
+_PARTS = [(PAGE_HIGH, 32, 0xFF), (OP, PAGE_BITS, 63), *((COUNT + i, COUNT_SHIFT + 8 * i, 0xFF) for i in range(3))]
+
 Records = "NDArray[np.uint32] | NDArray[np.uint64]"
+
+__all__ = ["Decoder", "accesses_in", "encode", "first_outside", "narrow", "outside", "widen"]
 
 
 def widen(records: NDArray[Any]) -> NDArray[np.uint64]:
@@ -41,13 +48,6 @@ def widen(records: NDArray[Any]) -> NDArray[np.uint64]:
     wide = (records & np.uint32(0x7FFFFFFF)).astype(np.uint64)
     wide |= (records >> np.uint32(31)).astype(np.uint64) << _OP_SHIFT
     return wide
-
-
-def narrow(records: NDArray[np.uint64]) -> NDArray[np.uint32] | None:
-    """General records in the fast form: loads and stores without repeats of pages below 2**31; None if other."""
-    if survey(records, 1 << PAGE_BITS + 1)[2] & ~(int(_STORE_BIT) | 0x7FFFFFFF):
-        return None
-    return narrowed(records)
 
 
 def accesses_in(records: NDArray[np.uint64]) -> int:
@@ -61,49 +61,41 @@ def first_outside(records: NDArray[Any], pages: int) -> tuple[int, str] | None:
         if not len(records) or top(records) < pages:
             return None
         records = widen(records)
-    i, _, _ = survey(records, pages)
+    i, _ = survey(records, pages)
     if i < 0:
         return None
-    record = int(records[i])
+    return i, outside(int(records[i]), pages)
+
+
+def outside(record: int, pages: int) -> str:
+    """What is wrong with a general record that is none or leaves a space of `pages` pages."""
     op = record >> PAGE_BITS & (1 << OP_BITS) - 1
     if op > OP_EXIT:
-        return i, f"operation {op}; accepted are 0 to {OP_EXIT}"
+        return f"operation {op}; accepted are 0 to {OP_EXIT}"
     last = (record & int(_PAGE_MASK)) + (record >> PAGE_BITS + OP_BITS if op >= 2 else 0)
-    return i, f"page {last} of operation {op}; the task has {pages} pages"
+    return f"page {last} of operation {op}; the task has {pages} pages"
 
 
 def encode(
     records: NDArray[np.uint64], times: NDArray[np.uint64] | None, compression: int, level: int | None
-) -> bytes:
-    """Payload of a chunk."""
+) -> container.Payload:
+    """Payload of a chunk; what was in `times` is gone afterwards."""
     columns: list[tuple[int, NDArray[Any]]] = []
     if compression == NONE:
         fast = narrow(records)
         columns.append((GENERAL, records) if fast is None else (FAST, fast))
-        packed_times = NONE
     else:
-        page = records & _PAGE_MASK
-        count = records >> _COUNT_SHIFT
-        columns.append((PAGE_LOW, page.astype(np.uint32)))
-        columns.append((PAGE_HIGH, (page >> np.uint64(32)).astype(np.uint8)))
-        columns.append((OP, (records >> _OP_SHIFT & _OP_MASK).astype(np.uint8)))
-        columns += [(COUNT + i, (count >> np.uint64(8 * i)).astype(np.uint8)) for i in range(3)]
-        packed_times = compression
-    parts = [
-        container.pack_column(ident, column.astype(column.dtype.newbyteorder("<")).tobytes(), compression, level)
-        for ident, column in columns
-        if ident in (GENERAL, FAST, PAGE_LOW) or column.any()
-    ]
+        bits = int(np.bitwise_or.reduce(records))
+        if compression == LZMA:
+            columns.append((PAGE_LOW, records.astype(np.uint32)))
+        else:
+            columns.append((PAGE, plane(records, 0, 0xFF)))
+        parts = _PARTS if compression == LZMA else _PAGE_PARTS + _PARTS
+        columns += [(ident, plane(records, shift, mask)) for ident, shift, mask in parts if bits >> shift & mask]
     if times is not None:
-        steps = np.diff(times, prepend=np.uint64(0))
-        used = range(int(np.bitwise_or.reduce(steps)).bit_length() + 7 >> 3)
-        planes = [(TIME + i, (steps >> np.uint64(8 * i)).astype(np.uint8)) for i in used]
-        parts += [
-            container.pack_column(ident, plane.tobytes(), packed_times, level)
-            for ident, plane in planes
-            if plane.any()
-        ]
-    return b"".join(parts)
+        bits = steps(times, 0)
+        columns += [(TIME + i, plane(times, 8 * i, 0xFF)) for i in range(8) if bits >> 8 * i & 0xFF]
+    return container.pack_columns(((ident, compression, column) for ident, column in columns), level)
 
 
 class Decoder:
@@ -112,13 +104,13 @@ class Decoder:
     def __init__(self, path: str, number: int, records: int, payload: memoryview) -> None:
         self.path, self.number, self.records = path, number, records
         self.columns: dict[int, Column] = {}
-        known = {GENERAL, FAST, PAGE_LOW, PAGE_HIGH, OP, *range(COUNT, COUNT + 3), *range(TIME, TIME + 8)}
+        known = {GENERAL, FAST, PAGE_LOW, PAGE_HIGH, OP, *range(COUNT, PAGE + 4), *range(TIME, TIME + 8)}
         for column in container.read_columns(path, number, payload):
             if column.id not in known or column.id in self.columns:
                 raise damaged(path, f"chunk {number}: column {column.id} is unknown or there twice")
             self.columns[column.id] = column
-        heads = {GENERAL, FAST, PAGE_LOW} & set(self.columns)
-        if len(heads) != 1:
+        heads = {GENERAL, FAST, PAGE_LOW, PAGE} & set(self.columns)
+        if len(heads) != 1 or (PAGE not in heads and {PAGE + 1, PAGE + 2, PAGE + 3} & set(self.columns)):
             raise damaged(path, f"chunk {number}: columns {sorted(self.columns)} do not make records")
 
     def _column(self, ident: int, dtype: str) -> NDArray[Any] | None:
@@ -138,28 +130,33 @@ class Decoder:
             records = self._column(ident, dtype)
             if records is not None:
                 return records
-        low, high = self._column(PAGE_LOW, "<u4"), self._column(PAGE_HIGH, "u1")
-        op = self._column(OP, "u1")
-        counts = [self._column(COUNT + i, "u1") for i in range(3)]
-        assert low is not None
-        if high is None and not any(c is not None for c in counts):
-            only_stores = op is None or int(op.max()) <= 1
-            if only_stores and not int(low.max()) >> 31:
-                return low if op is None else low | op.astype(np.uint32) << np.uint32(31)
+        low, op = self._low(), self._column(OP, "u1")
+        found = [(shift, self._column(ident, "u1")) for ident, shift, _ in _PARTS if ident != OP]
+        others = [(shift, part) for shift, part in found if part is not None]
+        if not others and (op is None or int(op.max()) <= 1) and not int(low.max()) >> 31:
+            return low if op is None else join(low, op, 31)
         wide = low.astype(np.uint64)
-        for part, shift in ((high, 32), (op, PAGE_BITS)):
-            if part is not None:
-                wide |= part.astype(np.uint64) << np.uint64(shift)
-        for i, part in enumerate(counts):
-            if part is not None:
-                wide |= part.astype(np.uint64) << _COUNT_SHIFT + np.uint64(8 * i)
+        for shift, part in others if op is None else [*others, (PAGE_BITS, op)]:
+            join(wide, part, shift)
         return wide
+
+    def _low(self) -> NDArray[np.uint32]:
+        """The low half of the pages; memory of its own."""
+        whole = self._column(PAGE_LOW, "<u4")
+        if whole is not None:
+            return whole.astype(np.uint32)
+        low = np.zeros(self.records, np.uint32)
+        for i in range(4):
+            part = self._column(PAGE + i, "u1")
+            if part is not None:
+                join(low, part, 8 * i)
+        return low
 
     def times(self) -> NDArray[np.uint64]:
         """Times of the records; zeros where none are stored."""
-        steps = np.zeros(self.records, np.uint64)
+        since = np.zeros(self.records, np.uint64)
         for i in range(8):
-            plane = self._column(TIME + i, "u1")
-            if plane is not None:
-                steps |= plane.astype(np.uint64) << np.uint64(8 * i)
-        return np.cumsum(steps, dtype=np.uint64)
+            part = self._column(TIME + i, "u1")
+            if part is not None:
+                join(since, part, 8 * i)
+        return sums(since, 0)

@@ -17,15 +17,16 @@ multiples of 16 bytes: columns that are stored as they are can be mapped into me
 
 from __future__ import annotations
 
+import functools
 import lzma
 import struct
 import zlib
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pymem.errors import TraceError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 MAGIC = b"\x89PMT\r\n\x1a\n"
 END_MAGIC = b"PMT end\n"
@@ -45,6 +46,7 @@ MAX_FOOTER_BYTES = 1 << 30
 
 NONE, LZMA, ZLIB = 0, 1, 2
 COMPRESSIONS = {"none": NONE, "lzma": LZMA, "zlib": ZLIB}
+LEAST_DICTIONARY = 1 << 12  # of LZMA2
 _LZMA_FILTER = [{"id": lzma.FILTER_LZMA2, "preset": 6, "dict_size": 1 << 23}]
 
 
@@ -65,6 +67,14 @@ class Chunk(NamedTuple):
     records: int
     payload_bytes: int
     payload_crc: int
+
+
+class Payload(NamedTuple):
+    """Columns of a chunk on their way into a file: bytes in several parts, how many there are, and their CRC-32."""
+
+    parts: list[Any]
+    size: int
+    crc: int
 
 
 def damaged(path: str, what: str) -> TraceError:
@@ -92,9 +102,9 @@ def check_header(path: str, data: bytes) -> None:
         raise damaged(path, "header with reserved bytes in use")
 
 
-def pack_chunk(number: int, task: int, records: int, payload: bytes) -> bytes:
+def pack_chunk(number: int, task: int, records: int, payload: Payload) -> bytes:
     """Header of a chunk."""
-    return _sealed(CHUNK.pack(CHUNK_MAGIC, number, task, records, len(payload), zlib.crc32(payload), 0))
+    return _sealed(CHUNK.pack(CHUNK_MAGIC, number, task, records, payload.size, payload.crc, 0))
 
 
 def read_chunk(path: str, number: int, data: bytes) -> Chunk:
@@ -122,18 +132,28 @@ def check_payload(path: str, chunk: Chunk, payload: memoryview | bytes) -> None:
         )
 
 
-def pack_column(ident: int, data: bytes, compression: int, level: int | None = None) -> bytes:
-    """One column with its header.  It is stored as it is where packing would not make it smaller."""
-    codec, stored = compression, data
-    if compression == LZMA:
-        filters = _LZMA_FILTER if level is None else [{**_LZMA_FILTER[0], "preset": level}]
-        stored = lzma.compress(data, lzma.FORMAT_RAW, filters=filters)
-    elif compression == ZLIB:
-        stored = zlib.compress(data, 6 if level is None else level)
-    if len(stored) >= len(data):
-        codec, stored = NONE, data
-    head = COLUMN.pack(ident, codec, len(data), len(stored), 0)
-    return head + stored + bytes(-len(stored) % ALIGN)
+def pack_columns(columns: Iterable[tuple[int, int, Any]], level: int | None = None) -> Payload:
+    """Columns, given as id, codec and array, one after another.
+
+    One is stored as it is where packing would not make it smaller.
+    """
+    parts: list[Any] = []
+    for ident, codec, column in columns:
+        data = memoryview(column.astype(column.dtype.newbyteorder("<"), copy=False)).cast("B")
+        stored = _packed(data, codec, level)
+        if len(stored) >= len(data):
+            codec, stored = NONE, data
+        parts += (COLUMN.pack(ident, codec, len(data), len(stored), 0), stored, bytes(-len(stored) % ALIGN))
+    return Payload(parts, sum(map(len, parts)), functools.reduce(lambda crc, part: zlib.crc32(part, crc), parts, 0))
+
+
+def _packed(data: memoryview, codec: int, level: int | None) -> bytes | memoryview:
+    if codec == LZMA:
+        # A larger dictionary than the data would only be cleared for nothing.
+        settings = {"preset": 6 if level is None else level, "dict_size": max(len(data), LEAST_DICTIONARY)}
+        filters = [{**_LZMA_FILTER[0], **settings}]
+        return lzma.compress(data, lzma.FORMAT_RAW, filters=filters)
+    return data if codec == NONE else zlib.compress(data, 1 if level is None else level)
 
 
 def read_columns(path: str, number: int, payload: memoryview) -> list[Column]:

@@ -63,7 +63,7 @@ def cut(
                     place += len(records)
                     if stop is not None and place >= stop:
                         break
-            if not any(writer.pending(number) for number in range(len(tasks))):
+            if not any(written.records for written in writer.tasks):
                 most = max((trace.info.tasks[number].records for number in tasks), default=0)
                 raise TraceError(f"{trace.path}: no record from {start} on; the longest task has {most}")
     return writer.info()

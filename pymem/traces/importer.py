@@ -18,7 +18,7 @@ from pymem.records import MAX_COUNT, Op
 
 from . import layout, store
 from ._places import ADDRESS, BLOCK, KEY, Places
-from ._records import from_rows
+from ._records import compact, from_rows, steps, sums
 from .readers import Batch, Reader, Source, reader_for
 from .readers.base import about_source
 
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
     from .model import RegionInfo, TraceInfo
 
 KINDS = {"address": ADDRESS, "block": BLOCK, "key": KEY}
-_PLACE, _COUNT_SHIFT = np.uint64((1 << 32) - 1), np.uint64(34)
+_PLACE, _WRITE_SHIFT, _COUNT_SHIFT = (1 << 30) - 1, np.uint64(30), np.uint64(32)
 
 
 def import_trace(
     path: str | Path, out: str | Path, *, form: str | None = None, skip_bad: bool = False, task: str | None = None,
-    compression: str = "lzma", progress: Callable[[int], None] | None = None, provenance: dict[str, Any] | None = None,
+    compression: str = "zlib", progress: Callable[[int], None] | None = None, provenance: dict[str, Any] | None = None,
 ) -> tuple[TraceInfo, Source]:  # fmt: skip
     """Make a native trace of a foreign one.
 
@@ -52,6 +52,8 @@ def import_trace(
     task : str, optional
         Name of the task; default the name of the file without its suffixes.  Of a trace of several processes each
         becomes a task named after it.
+    compression : {"zlib", "lzma", "none"}
+        Fast to make and to replay, small, or the fastest to replay.
     progress : callable, optional
         Gets the number of accesses read so far, once per block.
     provenance : dict, optional
@@ -93,15 +95,18 @@ def import_trace(
 
 
 class _Spool:
-    """Accesses as rows, on their way into the temporary file: for each batch its rows, then their times if any."""
+    """Accesses as rows, on their way into the temporary file: of each batch its rows, then its times if any.
+
+    A time is kept as the difference to the one before; either is kept in 32 bits where that is enough for a batch.
+    """
 
     def __init__(self, reader: Reader, file: Any) -> None:
         self.file = file
         self.places = Places(KINDS[reader.kind])
-        self.blocks: list[int] = []  # rows of each
+        self.blocks: list[tuple[int, int]] = []  # of each column its values and the bytes of each
         self.accesses = 0
         self.times: bool | None = None
-        self.first_time = 0
+        self.first_time = self.last_time = 0
 
     def take(self, batch: Batch) -> None:
         """Spool a batch."""
@@ -111,20 +116,33 @@ class _Spool:
         if self.times is None:
             self.times = times is not None
             self.first_time = 0 if times is None else int(times[0])
-        rows.tofile(self.file)
+        self._put(rows)
         if times is not None:
-            self.first_time = min(self.first_time, int(times.min()))
-            times.tofile(self.file)
+            self.first_time, last = min(self.first_time, int(times.min())), int(times[-1])
+            wrapped = times.view(np.uint64)
+            steps(wrapped, self.last_time % (1 << 64))
+            self._put(wrapped)
+            self.last_time = last
         self.accesses += len(batch.place)
-        self.blocks.append(len(rows))
 
-    def read(self) -> Iterator[tuple[NDArray[np.uint64], NDArray[np.int64] | None]]:
-        """Everything that was spooled, block by block; times since the earliest."""
+    def _put(self, values: NDArray[np.uint64]) -> None:
+        short = compact(values)
+        values = values if short is None else short
+        self.file.write(values.data)
+        self.blocks.append((len(values), values.itemsize))
+
+    def _columns(self) -> Iterator[NDArray[Any]]:
         self.file.seek(0)
-        for count in self.blocks:
-            rows = np.frombuffer(self.file.read(8 * count), np.uint64)
-            times = np.frombuffer(self.file.read(8 * count), np.int64) if self.times else None
-            yield rows, None if times is None else times - self.first_time
+        for count, size in self.blocks:
+            yield np.frombuffer(self.file.read(count * size), f"u{size}")
+
+    def read(self) -> Iterator[tuple[NDArray[Any], NDArray[np.uint64] | None]]:
+        """Everything that was spooled, block by block; times since the earliest."""
+        before, columns = -self.first_time % (1 << 64), self._columns()
+        for rows in columns:
+            times = sums(next(columns), before) if self.times else None
+            before = before if times is None else int(times[-1])
+            yield rows, times
 
 
 class _Flat:
@@ -180,18 +198,19 @@ def _write(spool: _Spool, reader: Reader, out: Path, name: str, compression: str
 
 
 def _split(
-    rows: NDArray[np.uint64], page: NDArray[np.int64], op: int
+    rows: NDArray[Any], page: NDArray[np.int64], op: int
 ) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
     """Records of rows of which some are too much for one record and become several; and the row of each.
 
     Only requests and objects are that long: runs of loads and stores end at what a record holds.
     """
+    rows = rows.astype(np.uint64)
     count = (rows >> _COUNT_SHIFT).astype(np.int64) + 1
     parts = -(-count // MAX_COUNT)
     row = np.repeat(np.arange(len(rows)), parts)
     done = (np.arange(len(row)) - np.repeat(np.cumsum(parts) - parts, parts)) * MAX_COUNT
     left = np.minimum(count[row] - done, MAX_COUNT)
     shifted = page[(rows & _PLACE)[row]] + done
-    write = rows[row] >> np.uint64(32) & np.uint64(1)
+    write = rows[row] >> _WRITE_SHIFT & np.uint64(1)
     made = shifted.astype(np.uint64) | write + np.uint64(op) << np.uint64(40)
     return made | (left - 1).astype(np.uint64) << np.uint64(46), row

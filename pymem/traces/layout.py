@@ -57,7 +57,7 @@ class Spans:
 
 
 def _joined(low: Pages, high: Pages, gap: int) -> tuple[Pages, Pages]:
-    order = np.argsort(low, kind="stable")
+    order = np.argsort(low)
     low, high = low[order], np.maximum.accumulate(high[order])
     first = np.concatenate([[True], low[1:] > high[:-1] + gap])[: len(low)]
     return low[first], high[np.concatenate([first[1:], [True]])[: len(low)]]

@@ -12,6 +12,7 @@ import hashlib
 import json
 import mmap
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,10 +21,13 @@ import numpy as np
 from pymem.errors import TraceError
 
 from . import columns, container
+from ._records import survey
 from .model import RegionInfo, TaskInfo, TraceInfo
+from .pipeline import Behind, threads
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from concurrent.futures import Future
     from types import TracebackType
 
     from numpy.typing import NDArray
@@ -38,6 +42,30 @@ class _Place(NamedTuple):
     offset: int
     task: int
     records: int
+
+
+class _Chunk:
+    """Records on their way into a chunk, and their times if they have them."""
+
+    def __init__(self, times: bool) -> None:
+        self.records = np.empty(CHUNK_RECORDS, np.uint64)
+        self.times = np.empty(CHUNK_RECORDS, np.uint64) if times else None
+        self.filled = 0
+
+    def fill(self, records: NDArray[np.uint64], times: NDArray[Any] | None, place: int) -> int:
+        """Take what there is room for of what comes from `place` on; where the rest begins."""
+        count = min(len(records) - place, CHUNK_RECORDS - self.filled)
+        mine, given = slice(self.filled, self.filled + count), slice(place, place + count)
+        self.records[mine] = records[given]
+        if self.times is not None and times is not None:
+            self.times[mine] = times[given]
+        self.filled += count
+        return place + count
+
+    def packed(self, compression: int, level: int | None) -> container.Payload:
+        """Everything as columns."""
+        times = None if self.times is None else self.times[: self.filled]
+        return columns.encode(self.records[: self.filled], times, compression, level)
 
 
 class Writer:
@@ -78,15 +106,17 @@ class Writer:
         self.compression, self.times, self.level = compression, times, level
         self.provenance = json.loads(json.dumps(provenance or {}))
         self.tasks: list[TaskInfo] = []
-        self._held: list[list[NDArray[np.uint64]]] = []
-        self._held_times: list[list[NDArray[np.uint64]]] = []
-        self._held_records: list[int] = []
+        self._chunks: list[_Chunk | None] = []  # of each task the one that is being filled
+        self._spare: list[_Chunk] = []  # written; memory that is used again need not be cleared by the kernel
         self._places: list[_Place] = []
         self._digest = hashlib.sha256()
         self._info: TraceInfo | None = None
         self._partial = self.path.with_name(f".{self.path.name}.{os.getpid()}.partial")
         self._file = self._partial.open("wb")
         self._file.write(container.pack_header())
+        # Chunks are packed beside each other and written in their order.
+        self._packers = ThreadPoolExecutor(threads(), "pymem-pack")
+        self._pen = Behind(threads() + 1)
 
     def __enter__(self) -> Writer:
         return self
@@ -104,9 +134,7 @@ class Writer:
         if any(task.name == name for task in self.tasks):
             raise TraceError(f"task {name!r} twice; names must differ")
         self.tasks.append(TaskInfo(name, [RegionInfo.of(region) for region in regions]))
-        self._held.append([])
-        self._held_times.append([])
-        self._held_records.append(0)
+        self._chunks.append(None)
         return len(self.tasks) - 1
 
     def append(self, records: NDArray[Any], task: int = 0, times: NDArray[Any] | None = None) -> None:
@@ -119,54 +147,51 @@ class Writer:
             raise TraceError(f"task {task}; the trace has {len(self.tasks)} tasks")
         if (times is not None) != self.times or (times is not None and times.shape != records.shape):
             raise TraceError(f"times are {'' if self.times else 'not '}expected, one for each record")
-        # A copy, as it is held for a while and the caller may use the array again.
-        wide = records.copy() if records.dtype == np.uint64 else columns.widen(records)
-        bad = columns.first_outside(wide, self.tasks[task].pages)
-        if bad is not None:
-            where = self.pending(task) + bad[0]
-            raise TraceError(f"task {self.tasks[task].name!r}, record {where}: {bad[1]}")
-        self._held[task].append(wide)
-        if times is not None:
-            self._held_times[task].append(times.astype(np.uint64))
-        self._held_records[task] += len(wide)
-        if self._held_records[task] >= CHUNK_RECORDS:
-            self._flush(task, CHUNK_RECORDS)
-
-    def pending(self, task: int) -> int:
-        """Records of a task so far, written or held."""
-        return self.tasks[task].records + self._held_records[task]
-
-    def _flush(self, task: int, least: int) -> None:
-        """Write the held records of a task in chunks, until fewer than `least` are left."""
-        held = np.concatenate(self._held[task])
-        times = np.concatenate(self._held_times[task]) if self.times else None
+        wide = columns.widen(records)
+        about = self.tasks[task]
+        bad, accesses = survey(wide, about.pages)
+        if bad >= 0:
+            what = columns.outside(int(wide[bad]), about.pages)
+            raise TraceError(f"task {about.name!r}, record {about.records + bad}: {what}")
+        about.records += len(wide)
+        about.accesses += accesses
         place = 0
-        while len(held) - place >= least and place < len(held):
-            part = held[place : place + CHUNK_RECORDS]
-            moments = None if times is None else times[place : place + CHUNK_RECORDS]
-            payload = columns.encode(part, moments, container.COMPRESSIONS[self.compression], self.level)
-            number = len(self._places)
-            self._places.append(_Place(self._file.tell(), task, len(part)))
-            self._file.write(container.pack_chunk(number, task, len(part), payload))
-            self._file.write(payload)
-            self._digest.update(task.to_bytes(4, "little"))
-            self._digest.update(part.astype("<u8", copy=False).data)
-            self.tasks[task].records += len(part)
-            self.tasks[task].accesses += columns.accesses_in(part)
-            place += len(part)
-        self._held[task] = [held[place:]] if place < len(held) else []
-        if times is not None:
-            self._held_times[task] = [times[place:]] if place < len(held) else []
-        self._held_records[task] = len(held) - place
+        while place < len(wide):
+            chunk = self._chunks[task] = self._chunks[task] or self._room()
+            place = chunk.fill(wide, times, place)
+            if chunk.filled == CHUNK_RECORDS:
+                self._write(task)
+
+    def _room(self) -> _Chunk:
+        return self._spare.pop() if self._spare else _Chunk(self.times)
+
+    def _write(self, task: int) -> None:
+        """Pack the chunk of a task and write it behind those before it."""
+        chunk = self._chunks[task]
+        if chunk is not None:
+            packed = self._packers.submit(chunk.packed, container.COMPRESSIONS[self.compression], self.level)
+            self._pen.call(self._put, task, chunk, packed)
+        self._chunks[task] = None
+
+    def _put(self, task: int, chunk: _Chunk, packed: Future[container.Payload]) -> None:
+        payload, records = packed.result(), chunk.records[: chunk.filled]
+        number = len(self._places)
+        self._places.append(_Place(self._file.tell(), task, chunk.filled))
+        self._file.write(container.pack_chunk(number, task, chunk.filled, payload))
+        self._file.writelines(payload.parts)
+        self._digest.update(task.to_bytes(4, "little"))
+        self._digest.update(records.astype("<u8", copy=False).data)
+        chunk.filled = 0
+        self._spare.append(chunk)
 
     def close(self) -> None:
         """Write what is held and the footer, and give the file its name."""
         if self._file.closed:
             return
         try:
-            for task, held in enumerate(self._held_records):
-                if held:
-                    self._flush(task, 1)
+            for task in range(len(self.tasks)):
+                self._write(task)
+            self._pen.wait()
             footer = json.dumps({
                 "tasks": [task.to_json() for task in self.tasks], "provenance": self.provenance,
                 "sha256": self._digest.hexdigest(), "compression": self.compression, "times": self.times,
@@ -180,13 +205,19 @@ class Writer:
         except BaseException:
             self.abandon()
             raise
+        self._stop()
         with TraceFile(self.path) as written:
             self._info = written.info
 
     def abandon(self) -> None:
         """Leave no file behind."""
+        self._stop()
         self._file.close()
         self._partial.unlink(missing_ok=True)
+
+    def _stop(self) -> None:
+        self._packers.shutdown(cancel_futures=True)
+        self._pen.stop()
 
     def info(self) -> TraceInfo:
         """What was written; RuntimeError before `close`."""

@@ -7,7 +7,9 @@ and left out.
 
 from __future__ import annotations
 
+import itertools
 from abc import ABC, abstractmethod
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -15,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 
 from pymem.errors import TraceError
+from pymem.traces.pipeline import ahead
 
 from .packing import BLOCK_BYTES, Hashed, damage, unpacked
 
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
 HEAD_BYTES = 1 << 16
 #: Longest line: more without an end of line is not the text that was expected.
 MAX_LINE = 1 << 20
+DEPTH = 4  # pieces read ahead
 SHOWN = 60  # bytes of a bad line in a message
 KEPT = 5  # messages of lines that were left out
 
@@ -114,6 +118,8 @@ class Source:
         self.complaints: list[str] = []
         self.left_out: dict[str, int] = {}
         self._raw = Hashed(self.path.open("rb"))
+        # Not for a pipe, where who breaks off would wait for what nobody writes any more.
+        self._pool = ThreadPoolExecutor(1, "pymem-read") if self.path.is_file() else None
         try:
             self.packing, self._file = unpacked(self._raw, self.name)
             self._done = 0
@@ -126,6 +132,8 @@ class Source:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
         self._file.close()
         self._raw.close()
 
@@ -152,14 +160,16 @@ class Source:
             self._done += len(part)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    def pieces(self, unit: int = 1) -> Iterator[bytes]:
-        """The whole content in pieces of up to 1 MiB that end at multiples of `unit` bytes, as far as possible."""
+    def pieces(self, unit: int = 1, skip: int = 0) -> Iterator[bytes]:
+        """The whole content in pieces of up to 1 MiB that end at multiples of `unit` bytes after the first `skip`.
+
+        A thread reads, hashes and unpacks the next ones meanwhile.
+        """
         if self.head:
             yield self.head
-        missing = -len(self.head) % unit
-        while piece := self._read(missing or BLOCK_BYTES // unit * unit):
-            yield piece
-            missing = 0
+        block = BLOCK_BYTES // unit * unit
+        sizes = itertools.chain([(skip - len(self.head)) % unit or block], itertools.repeat(block))
+        yield from itertools.takewhile(len, ahead(self._pool, self._read, sizes, DEPTH))
 
     def lines(self) -> Iterator[tuple[int, bytes]]:
         """The content as blocks of whole lines, each with the number of its first line; all end with a newline."""
@@ -182,7 +192,7 @@ class Source:
         """The content after `skip` bytes as binary records, each array with the number of its first record, from 0."""
         size = np.dtype(dtype).itemsize
         number, rest = 0, b""
-        for piece in self.pieces(size):
+        for piece in self.pieces(size, skip):
             data = rest + piece if rest else piece
             if skip:  # not more than the head
                 data, skip = data[skip:], 0
@@ -206,25 +216,21 @@ class Source:
 
     def good(
         self, ok: NDArray[np.bool_], numbers: Sequence[int] | NDArray[np.int64], found: Callable[[int], bytes],
-        accepted: str, what: str = "line",
+        accepted: str,
     ) -> NDArray[np.bool_]:  # fmt: skip
-        """Reject what is not `ok`, with its number and, by `found`, its bytes; gives `ok` back."""
+        """Reject lines that are not `ok`, with their numbers and, by `found`, their bytes; gives `ok` back."""
         if not ok.all():
             bad = np.flatnonzero(~ok)
             for i in bad[: KEPT if self.skip_bad else 1].tolist():
-                self.reject(f"{what} {numbers[i]}", found(i), accepted)
+                self.reject(f"line {numbers[i]}", found(i), accepted)
             self.bad += max(len(bad) - KEPT, 0)
         return ok
 
-    def good_records(self, ok: NDArray[np.bool_], first: int, found: NDArray[Any], accepted: str) -> NDArray[Any]:
-        """Reject the binary records that are not `ok`; the others."""
-        if ok.all():
-            return found
-
-        def data(i: int) -> bytes:
-            return bytes(found[i].tobytes())
-
-        return np.asarray(found[self.good(ok, range(first, first + len(found)), data, accepted, "record")])
+    def reject_records(self, bad: list[int], first: int, found: NDArray[Any], accepted: str) -> None:
+        """Reject some of the binary records `found`, the first of which is number `first`."""
+        for i in bad[: KEPT if self.skip_bad else 1]:
+            self.reject(f"record {first + i}", found[i].tobytes(), accepted)
+        self.bad += max(len(bad) - KEPT, 0)
 
     def leave_out(self, what: str, count: int) -> None:
         """Count well-formed lines that are no access to a page."""

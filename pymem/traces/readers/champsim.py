@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pymem.traces import _binary
+
 from .base import Batch, Reader
 
 if TYPE_CHECKING:
@@ -39,11 +41,9 @@ class ChampSim(Reader):
     def read(self, source: Source) -> Iterator[Batch]:
         for first, found in source.records(INSTRUCTION, "ChampSim instruction"):
             accepted = "an instruction with flags of 0 or 1 and addresses of the user or kernel half"
-            kept = source.good_records(_plausible(found), first, found, accepted)
-            places = np.concatenate([kept["ip"][:, None], kept["src_mem"], kept["dst_mem"]], axis=1)
-            writes = np.broadcast_to(np.array([False] * 5 + [True] * 2), places.shape)
-            there = places != 0
-            yield Batch(places[there].astype(np.uint64), np.ones(int(there.sum()), np.int64), writes[there])
+            bad, place, write = _binary.instructions(found.view(np.uint8), found.dtype)
+            source.reject_records(bad, first, found, accepted)
+            yield Batch(place, np.ones(len(place), np.int64), write)
 
 
 def _plausible(found: NDArray[np.void]) -> NDArray[np.bool_]:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pymem.traces import _binary
+
 from .base import Batch, Reader
 from .blocks import Streams
 
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from .base import Source
 
 ENTRY = np.dtype([("type", "<u2"), ("size", "<u2"), ("addr", "<u8")])
-READ, WRITE, BUNDLE, PID, HEADER, FOOTER, MARKER, LAST = 0, 1, 17, 24, 25, 26, 28, 49
+WRITE, HEADER, FOOTER, MARKER, LAST = 1, 25, 26, 28, 49
 _TIMESTAMP = 2  # of a marker; the value is in microseconds
 _MOST_VERSION = 64
 # Instructions that were fetched: 10 to 16, sysenter, and conditional jumps that were or were not taken.
@@ -41,30 +43,14 @@ class DrMemTrace(Reader):
         return bool(found["type"][0] == HEADER and found["addr"][0] <= _MOST_VERSION and _plausible(found).all())
 
     def read(self, source: Source) -> Iterator[Batch]:
-        processes = Streams()
-        stream, moment, timed, last, seen = 0, 0, False, b"", 0
+        entries, last, seen = _binary.Entries(_FETCHED.view(np.uint8)), b"", 0
         for first, found in source.records(ENTRY, "drmemtrace entry"):
             last, seen = found[-1:].tobytes(), first + len(found)
-            kept = source.good_records(_plausible(found), first, found, _ACCEPTED)
-            kind = kept["type"]
-            pids = np.flatnonzero(kind == PID)
-            numbers = processes.numbers([b"pid%d" % pid for pid in kept["addr"][pids].tolist()])
-            self.streams = processes.names or ["main"]
-            access = np.flatnonzero((kind <= WRITE) | _FETCHED[kind])
-            source.leave_out("bundles of instructions", int((kind == BUNDLE).sum()))
-            stamps = np.flatnonzero((kind == MARKER) & (kept["size"] == _TIMESTAMP))
-            us = kept["addr"][stamps].astype(np.int64)
-            if first == 0:
-                # Accesses before the first time are given that: a trace begins with it.
-                timed, moment = len(stamps) > 0, int(us[0]) if len(stamps) else 0
-                stream = 0
-            yield Batch(
-                kept["addr"][access].astype(np.uint64), kept["size"][access].astype(np.int64), kind[access] == WRITE,
-                _latest(access, stamps, us, moment) * 1000 if timed else None,
-                _latest(access, pids, numbers.astype(np.int64), stream).astype(np.uint32),
-            )  # fmt: skip
-            moment = int(us[-1]) if len(us) else moment
-            stream = int(numbers[-1]) if len(numbers) else stream
+            bad, bundles, place, size, write, time, stream = entries.take(found.view(np.uint8))
+            source.reject_records(bad, first, found, _ACCEPTED)
+            source.leave_out("bundles of instructions", bundles)
+            self.streams = [f"pid{pid}" for pid in entries.pids] or ["main"]
+            yield Batch(place, size, write, time, stream)
         if last and int.from_bytes(last[:2], "little") != FOOTER:
             source.reject(f"record {seen - 1}", last, f"a footer (type {FOOTER}) at the end: the trace was cut off")
 
@@ -76,13 +62,6 @@ def _plausible(found: NDArray[np.void]) -> NDArray[np.bool_]:
     return np.asarray(
         (kind <= LAST) & (~access | (found["addr"] < 1 << 56)) & (~stamp | (found["addr"] < (1 << 63) // 1000))
     )
-
-
-def _latest(
-    where: NDArray[np.int64], changes: NDArray[np.int64], values: NDArray[np.int64], before: int
-) -> NDArray[np.int64]:
-    """The value in force at each place: that of the last change before it."""
-    return np.concatenate([[before], values])[np.searchsorted(changes, where)]
 
 
 # ---- text of the view tool --------------------------------------------------------------------------------

@@ -10,8 +10,7 @@ import numpy as np
 from pymem.errors import TraceError
 
 from .base import Batch, Reader
-from .keys import batch
-from .requests import MOST_OPERATION, meaning, next_is_later
+from .requests import MOST_OPERATION, batch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 MAGIC = struct.pack("<Q", 0x123456789ABCDEF0)
 HEADER_BYTES = 8192
 _FEATURES = {4: 1, 5: 2, 6: 4, 7: 8, 8: 16}
-_MOST_SIZE = 1 << 40
 
 
 def _layout(version: int) -> np.dtype[np.void]:
@@ -66,14 +64,7 @@ class Lcs(Reader):
         seen = 0
         for first, found in source.records(LAYOUTS[version], f"lcs {version} record", skip=HEADER_BYTES):
             seen = first + len(found)
-            good = next_is_later(found["next"], first) & (found["size"] >= 0) & (found["size"] <= _MOST_SIZE)
-            if version > 1:
-                good &= found["op"] & 0xFF <= MOST_OPERATION
-            kept = source.good_records(good, first, found, accepted)
-            yield batch(
-                source, kept["id"].astype(np.uint64), kept["size"].astype(np.int64),
-                meaning(kept["op"] & 0xFF) if version > 1 else None, kept["time"] * np.int64(10**9),
-            )  # fmt: skip
+            yield batch(source, found, first, accepted)
         if requests and seen != requests:
             what = f"a file of the {requests} requests that its header counts; there are {seen}"
             source.reject("header", head[24:32], what)

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from .base import Batch, Reader
-from .keys import batch
-from .requests import MOST_OPERATION, meaning, next_is_later, next_is_same
+from .requests import MOST_OPERATION, batch, next_is_later, next_is_same
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,15 +48,7 @@ class OracleGeneral(Reader):
 
     def read(self, source: Source) -> Iterator[Batch]:
         for first, found in source.records(self.layout, f"{self.name} request"):
-            kept = source.good_records(self.plausible(found, first), first, found, self.accepted)
-            yield batch(
-                source, kept["id"].astype(np.uint64), kept["size"].astype(np.int64), self.operations(kept),
-                kept["time"] * np.int64(10**9),
-            )  # fmt: skip
-
-    def operations(self, found: NDArray[np.void]) -> NDArray[np.int64] | None:
-        """What the requests do, None: all read."""
-        return None
+            yield batch(source, found, first, self.accepted)
 
 
 class OracleGeneralOpNS(OracleGeneral):
@@ -70,8 +61,5 @@ class OracleGeneralOpNS(OracleGeneral):
 
     def plausible(self, found: NDArray[np.void], first: int) -> NDArray[np.bool_]:
         return next_is_later(found["next"], first) & (found["op"] <= MOST_OPERATION)
-
-    def operations(self, found: NDArray[np.void]) -> NDArray[np.int64] | None:
-        return meaning(found["op"])
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 BLOCK_BYTES = 1 << 20
+FILE_BYTES = 1 << 16  # less than a block, which then comes without a copy
 ZSTD_BYTES = 1 << 12  # unpacked at once: packed text may be a thousand times smaller
 
 
@@ -186,7 +187,7 @@ class _Zip(io.RawIOBase):
 
 def unpacked(raw: io.RawIOBase, name: str) -> tuple[str, Any]:
     """How a file is packed, by its first bytes, and a stream of its content."""
-    file = io.BufferedReader(raw, BLOCK_BYTES)
+    file = io.BufferedReader(raw, FILE_BYTES)
     magic = file.peek(6)[:6]
     if magic[:2] == b"\x1f\x8b":
         return "gzip", gzip.GzipFile(fileobj=file)

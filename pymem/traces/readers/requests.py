@@ -6,23 +6,31 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pymem.traces import _binary
+
+from .base import Batch
 from .keys import OTHER, READ, WRITE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from .base import Source
+
 NEVER = np.int64((1 << 63) - 1)
 _MOST_REQUESTS = 1 << 48
 # nop get gets set add cas replace append prepend delete incr decr read write update
 _MEANING = np.array(
-    [OTHER, READ, READ, WRITE, WRITE, WRITE, WRITE, WRITE, WRITE, OTHER, WRITE, WRITE, READ, WRITE, WRITE], np.int64
+    [OTHER, READ, READ, WRITE, WRITE, WRITE, WRITE, WRITE, WRITE, OTHER, WRITE, WRITE, READ, WRITE, WRITE], np.uint8
 )
 MOST_OPERATION = len(_MEANING) - 1
 
 
-def meaning(operation: NDArray[np.integer]) -> NDArray[np.int64]:
-    """What numbers of operations from 0 to 14 mean, as in `keys`."""
-    return np.asarray(_MEANING[operation])
+def batch(source: Source, found: NDArray[np.void], first: int, accepted: str) -> Batch:
+    """The requests of records, the first of them number `first`; bad ones are rejected, other operations counted."""
+    bad, others, place, size, write, time = _binary.requests(found.view(np.uint8), found.dtype, first, _MEANING)
+    source.reject_records(bad, first, found, accepted)
+    source.leave_out("requests that neither read nor write", others)
+    return Batch(place, size, write, time)
 
 
 def next_is_later(following: NDArray[np.int64], first: int) -> NDArray[np.bool_]:

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pymem.errors import TraceError
+from pymem.traces import _binary
 
 from .base import Batch, Reader
 from .blocks import MOST_OFFSET, MOST_SIZE, SECTOR
+from .keys import OTHER, READ, WRITE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,8 +29,9 @@ VERSION_2 = np.dtype([
     ("block", "<u8"), ("us", "<u8"), ("response", "<u8"),
 ])  # fmt: skip
 _LAYOUTS = {1: VERSION_1, 2: VERSION_2}
+_MEANING = np.full(256, OTHER, np.uint8)
 # READ and WRITE of 6, 10, 16 and 12 bytes
-_READS, _WRITES = (0x08, 0x28, 0x88, 0xA8), (0x0A, 0x2A, 0x8A, 0xAA)
+_MEANING[[0x08, 0x28, 0x88, 0xA8]], _MEANING[[0x0A, 0x2A, 0x8A, 0xAA]] = READ, WRITE
 
 
 def version(head: bytes) -> int | None:
@@ -67,12 +70,7 @@ class Vscsi(Reader):
             raise TraceError(f"{source.name}, record 0: {source.head[:32]!r} is of neither version of VSCSI")
         for first, found in source.records(_LAYOUTS[number], f"VSCSI {number} record"):
             accepted = f"a record of version {number} with a command below 256 and at most 1 GiB below 4 PiB"
-            good = source.good_records(_plausible(found, number), first, found, accepted)
-            write = np.isin(good["command"], _WRITES)
-            moves = np.isin(good["command"], _READS) | write
-            source.leave_out("other SCSI commands", int((~moves).sum()))
-            kept = good[moves]
-            yield Batch(
-                kept["block"].astype(np.uint64) * np.uint64(SECTOR), kept["bytes"].astype(np.int64),
-                write[moves], kept["us"].astype(np.int64) * 1000,
-            )  # fmt: skip
+            bad, others, *columns = _binary.commands(found.view(np.uint8), found.dtype, number, _MEANING)
+            source.reject_records(bad, first, found, accepted)
+            source.leave_out("other SCSI commands", others)
+            yield Batch(*columns)

@@ -19,7 +19,7 @@ PAGES = 1 << 16
 ACCESSES = 400_000
 
 # What runs; `work` is False in the run that is subtracted.  Each prints how many units the work was.
-HEAD = "from benchmarks import cases as c\nfrom benchmarks.machine import machine_with_task, play\n"
+HEAD = "from benchmarks import cases as c\nfrom benchmarks.machine import FASTEST, QUEUED, machine_with_task, play\n"
 PROGRAMS = {
     "hits only": f"""{HEAD}
 engine, task = machine_with_task({PAGES} + {PAGES} // 8, {PAGES})
@@ -36,8 +36,8 @@ if work:
 print({PAGES})
 """,
     **{
-        f"memory {share} %, per fault": f"""{HEAD}
-engine, task = machine_with_task({PAGES} * {share} // 100, {PAGES}, 2 * {PAGES})
+        f"memory {share} %{what}, per fault": f"""{HEAD}
+engine, task = machine_with_task({PAGES} * {share} // 100, {PAGES}, 2 * {PAGES}, {device})
 play(engine, task, c.first_touch({PAGES}))
 records = c.zipf({ACCESSES}, {PAGES})
 before = engine.events_count()["pgfault"]
@@ -46,6 +46,7 @@ if work:
 print(engine.events_count()["pgfault"] - before)
 """
         for share in (50, 10)
+        for what, device in (("", "FASTEST"), (", queue", "QUEUED"))
     },
 }
 

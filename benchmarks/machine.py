@@ -24,15 +24,17 @@ def params(pages: int) -> dict[str, int]:
     return {**values, **costs, **boot, "thread_stack_pages": 5, "buffer_heads": 0, "ramfs_pages": 0, "ramfs_mapped": 0}
 
 
-# Faster than any real device, so that the host is busy with paging and not with waiting in simulated time.
+# Memory as a disk, the fastest device there is (the kind "ramdisk"): its pages are copied by the CPU.
 FASTEST: dict[str, Any] = {
     "rotational": False, "synchronous": True, "read_ns": 1000, "write_ns": 1000, "queue_depth": 64,
     "bandwidth": 10_000_000_000,
 }  # fmt: skip
+# A disk as fast, with a queue and completions: faults sleep, reclaim goes on while pages are written.
+QUEUED: dict[str, Any] = {**FASTEST, "synchronous": False}
 
 
-def machine(frames: int, swap: int = 0, cpus: int = 1) -> Engine:
-    """One node with one zone of `frames` usable frames, and swap of so many slots on the fastest device."""
+def machine(frames: int, swap: int = 0, cpus: int = 1, device: dict[str, Any] = FASTEST) -> Engine:
+    """One node with one zone of `frames` usable frames, and swap of so many slots on a device."""
     managed = frames + KERNEL_PAGES
     zone = {
         "idx": NORMAL, "start_pfn": 1, "spanned": managed, "present": managed, "managed": managed,
@@ -40,12 +42,14 @@ def machine(frames: int, swap: int = 0, cpus: int = 1) -> Engine:
     }  # fmt: skip
     node = {"cpus": cpus, "distance": [10], "access_ns": [90], "zones": [zone]}
     swaps = [{"slots": swap, "priority": None, "device": 0}] if swap else []
-    return Engine(params=params(frames), nodes=[node], cpu_nodes=[0] * cpus, devices=[FASTEST], swaps=swaps, seed=1)
+    return Engine(params=params(frames), nodes=[node], cpu_nodes=[0] * cpus, devices=[device], swaps=swaps, seed=1)
 
 
-def machine_with_task(frames: int, pages: int, swap: int = 0) -> tuple[Engine, int]:
+def machine_with_task(
+    frames: int, pages: int, swap: int = 0, device: dict[str, Any] = FASTEST
+) -> tuple[Engine, int]:
     """A machine, started, with one task of `pages` anonymous pages that has done nothing yet."""
-    engine = machine(frames, swap)
+    engine = machine(frames, swap, device=device)
     thread = engine.add_task(regions=[{"pages": pages, "flags": VM_WRITE, "file": 0, "pgoff": 0}])
     engine.start()
     return engine, thread

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 MIB = 256  # pages
 NVME = pymem.SwapDevice("2GiB", kind="nvme")
+PMEM = pymem.SwapDevice("2GiB", kind="pmem")
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,10 @@ def swap(scale: int) -> pymem.Scenario:
     return scenario(machine(96, swap=[NVME]), Zipf("256MiB", accesses=1_000_000 * scale, writes=1.0))
 
 
+def swap_pmem(scale: int) -> pymem.Scenario:
+    return scenario(machine(96, swap=[PMEM]), Zipf("256MiB", accesses=1_000_000 * scale, writes=1.0))
+
+
 def zswap(scale: int) -> pymem.Scenario:
     work = Zipf("256MiB", accesses=1_000_000 * scale, writes=1.0)
     settings = {"zswap__enabled": 1, "zswap__max_pool_percent": 40}
@@ -106,6 +111,7 @@ MECHANISMS = [
     Mechanism("kswapd", kswapd, "pgsteal_kswapd"),
     Mechanism("direct", direct, "pgsteal_direct"),
     Mechanism("swap", swap, "pswpin"),
+    Mechanism("swap, pmem", swap_pmem, "pswpin"),
     Mechanism("zswap", zswap, "zswpin"),
     Mechanism("numa", numa, "accesses"),
     Mechanism("oom", oom, "oom_kill"),

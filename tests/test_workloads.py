@@ -13,9 +13,8 @@ from pymem.errors import ScenarioError, UnitError
 from pymem.provenance import describe
 from pymem.records import MAX_FAST_PAGE, WRITE, Op, pack, unpack
 from pymem.regions import Anon, File
-from pymem.workloads._draw import draw_alias, mark_share
+from pymem.workloads._draw import alias_cells, draw_alias, mark_share
 from pymem.workloads.compose import widened
-from pymem.workloads.zipf import alias_table
 
 SAMPLES = {
     "sequential": w.Sequential("4MiB", passes=3, writes="25%"),
@@ -126,6 +125,37 @@ def test_the_alias_table_is_exact(weights):
     alias = (table & np.uint64((1 << 32) - 1)).astype(int)
     got = (keep + np.bincount(alias, 1 - keep, len(p))) / len(p)
     assert np.allclose(got, p / p.sum(), atol=1e-9)
+
+
+def cells_by_numpy(scaled):
+    """What `alias_cells` promises: two cumulative sums and one search."""
+    small, large = np.flatnonzero(scaled < 1), np.flatnonzero(scaled >= 1)
+    keep, alias = np.ones(len(scaled)), np.arange(len(scaled), dtype=np.uint64)
+    if len(small) and len(large):
+        room_end = np.cumsum(1 - scaled[small])
+        room_start = room_end - (1 - scaled[small])
+        need_end = np.cumsum(scaled[large] - 1)
+        keep[small] = scaled[small]
+        filler = np.searchsorted(need_end, room_start, side="right")
+        alias[small] = large[np.minimum(filler, len(large) - 1)]
+        filled = np.searchsorted(room_start, need_end, side="left")
+        taken = np.where(filled > 0, room_end[np.maximum(filled, 1) - 1], 0.0)
+        keep[large] = np.clip(1 - (taken - need_end), 0, 1)
+        keep[large[-1]] = 1
+        alias[large[:-1]] = large[1:]
+    share = np.minimum(keep * (1 << 32), (1 << 32) - 1).astype(np.uint64)
+    return share << np.uint64(32) | alias
+
+
+def alias_table(weights):
+    return alias_cells(weights * (len(weights) / weights.sum()))
+
+
+@given(seed=st.integers(0, 1 << 32), n=st.integers(1, 2000), s=st.floats(0, 8))
+def test_cells_are_those_of_numpy(seed, n, s):
+    weights = np.arange(1, n + 1, dtype=np.float64) ** -s
+    np.random.default_rng(seed).shuffle(weights)
+    np.testing.assert_array_equal(alias_table(weights), cells_by_numpy(weights * (n / weights.sum())))
 
 
 def drawn_by_numpy(rng, table, n):

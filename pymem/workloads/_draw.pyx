@@ -66,7 +66,7 @@ def alias_cells(const double[::1] scaled):
                 j += 1
         for i in range(n):
             if m == 0 or m == n:
-                table[i] = cell(1, <uint32_t> i)
+                table[i] = packed(1, <uint32_t> i)
             elif scaled[i] < 1:
                 # whose need lies where its room begins
                 room += 1 - scaled[i]
@@ -75,7 +75,7 @@ def alias_cells(const double[::1] scaled):
                     filler -= 1
                 while filler < m and need_end[filler] <= start:
                     filler += 1
-                table[i] = cell(scaled[i], large[filler if filler < m else m - 1])
+                table[i] = packed(scaled[i], large[filler if filler < m else m - 1])
                 room_start[small] = start
                 room_end[small] = room
                 small += 1
@@ -85,11 +85,11 @@ def alias_cells(const double[::1] scaled):
                 filled += 1
             taken = room_end[filled - 1] if filled else 0
             # what is left over in the last one is rounding
-            table[large[j]] = cell(1 - (taken - need_end[j]) if j < m - 1 else 1, large[j + 1 if j < m - 1 else j])
+            table[large[j]] = packed(1 - (taken - need_end[j]) if j < m - 1 else 1, large[j + 1 if j < m - 1 else j])
     return made
 
 
-cdef inline uint64_t cell(double keep, uint32_t alias) noexcept nogil:
+cdef inline uint64_t packed(double keep, uint32_t alias) noexcept nogil:
     cdef double share = (keep if keep > 0 else 0) * 4294967296.0
     return (<uint64_t> (share if share < 4294967295.0 else 4294967295.0)) << 32 | alias
 
@@ -114,6 +114,7 @@ def draw_alias(object rng, const uint64_t[::1] table, Py_ssize_t n):
     cdef bitgen_t *bits = source(rng)
     cdef double cells = table.shape[0], place
     cdef uint32_t[BLOCK] part
+    cdef uint32_t own
     cdef Py_ssize_t base = 0, i, k
     cdef uint64_t cell
     with rng.bit_generator.lock, nogil:
@@ -125,9 +126,10 @@ def draw_alias(object rng, const uint64_t[::1] table, Py_ssize_t n):
                 part[i] = <uint32_t> ((place - out[base + i]) * 4294967296.0)
                 prefetch(&table[out[base + i]])
             for i in range(k):
-                cell = table[out[base + i]]
-                if part[i] > cell >> 32:
-                    out[base + i] = <uint32_t> cell
+                # which of both nobody can foresee, so no branch: all bits of a mask, or none
+                own = out[base + i]
+                cell = table[own]
+                out[base + i] = own ^ ((own ^ <uint32_t> cell) & -<uint32_t> (part[i] > cell >> 32))
             base += k
     return records
 

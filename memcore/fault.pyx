@@ -28,7 +28,7 @@ from .swapfile cimport (SWP_EXCLUSIVE, SWP_HAS_CACHE, SWP_SHADOW, SWP_WORKINGSET
                         swp_slot_t, vm_swap_full)
 from .thread cimport LAT_MINOR, LAT_SWAP_IN, STALL_SWAP_IN, thread_t
 from .types cimport (MM_EAGAIN, MM_EFAULT, MM_EINTR, MM_OK, NIL, PTRS_PER_TABLE, int64_t, ns_t, pfn_t, pte_t, swp_t,
-                     uint32_t, uint64_t, vpn_t)
+                     uint16_t, uint32_t, uint64_t, vpn_t)
 from .vmstat cimport (NR_ANON_PAGES, NR_INACTIVE_ANON, NR_MLOCK, NR_PAGE_TABLE_PAGES, PGFAULT, PGMAJFAULT, PGREUSE,
                       SWAP_RA, SWAP_RA_HIT, UNEVICTABLE_PGS_CULLED)
 from .writeback cimport account_page_dirtied, balance_dirty_pages_ratelimited
@@ -84,23 +84,26 @@ cdef inline void lru_add_new(machine_t *m, vma_t *vma, pfn_t pfn) noexcept nogil
     folio_add_lru(m, pfn)
 
 
+cdef inline void init_anon(page_t *p, mm_t *mm, vpn_t vpn, uint32_t more, int mapcount) noexcept nogil:
+    # a frame that now holds page `vpn` of an address space, and of no other; `more`: further flags
+    p.flags = PG_ANON | PG_SWAPBACKED | PG_EXCLUSIVE | more
+    p.mapcount = <uint16_t> mapcount
+    p.owner = <uint32_t> mm.id
+    p.index = <uint32_t> vpn
+    p.swap = 0
+    p.aux = 0
+    p.mlock_count = 0
+    p.pins = 0
+
+
 cdef int anon_page(machine_t *m, thread_t *t, mm_t *mm, vma_t *vma, vpn_t vpn, pfn_t *out) noexcept nogil:
     """A new anonymous frame for `vpn`, not mapped yet."""
     cdef int gfp = GFP_USER
     cdef const zonelist_t *zl = vma_zonelist(m, t, mm, vma, vpn, &gfp)
     cdef pfn_t pfn = alloc_pages(m, zl, gfp, 0)
-    cdef page_t *p
     if pfn == NIL:
         return MM_EINTR
-    p = &m.frames[pfn]
-    p.flags = PG_ANON | PG_SWAPBACKED | PG_EXCLUSIVE
-    p.owner = <uint32_t> mm.id
-    p.index = <uint32_t> vpn
-    p.mapcount = 0
-    p.swap = 0
-    p.aux = 0
-    p.mlock_count = 0
-    p.pins = 0
+    init_anon(&m.frames[pfn], mm, vpn, 0, 0)
     out[0] = pfn
     return MM_OK
 
@@ -136,7 +139,6 @@ cdef uint64_t do_anonymous_run(machine_t *m, thread_t *t, mm_t *mm, const uint32
     cdef node_t *node = &m.nodes[z.nid]
     cdef lru_list_t *lru = &node.lruvec.lists[LRU_INACTIVE_ANON]
     cdef pte_t *pte
-    cdef page_t *p
     cdef pfn_t pfn
     cdef vpn_t vpn
     cdef uint64_t k = 0
@@ -152,15 +154,7 @@ cdef uint64_t do_anonymous_run(machine_t *m, thread_t *t, mm_t *mm, const uint32
         if (not rec[k] >> 31 or vpn < vma.start or vpn >= vma.end or pte[0] or pte_table_missing(&mm.pt, vpn)):
             break
         pfn = pcp_pop(pcp)
-        p = &m.frames[pfn]
-        p.flags = PG_ANON | PG_SWAPBACKED | PG_EXCLUSIVE | PG_LRU
-        p.mapcount = 1
-        p.owner = <uint32_t> mm.id
-        p.index = <uint32_t> vpn
-        p.swap = 0
-        p.aux = 0
-        p.mlock_count = 0
-        p.pins = 0
+        init_anon(&m.frames[pfn], mm, vpn, PG_LRU, 1)
         lru_list_add(lru, m.frames, pfn)
         if m.nr_cpus > 1:
             lru_batch_add(m, pfn)

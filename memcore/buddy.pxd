@@ -68,9 +68,13 @@ cdef void drain_zone_pages(zone_t *z, page_t *frames) noexcept nogil
 cdef int zone_verify(zone_t *z, page_t *frames) except -1
 
 
+cdef inline int64_t block_number(const zone_t *z, int64_t pfn) noexcept nogil:
+    # of the page block of a frame, counted from the one in which the zone begins
+    return (pfn >> PAGEBLOCK_ORDER) - (z.start_pfn >> PAGEBLOCK_ORDER)
+
+
 cdef inline bint in_foreign_block(const zone_t *z, int64_t pfn) noexcept nogil:
-    return (z.block_foreign != NULL
-            and z.block_foreign[(pfn >> PAGEBLOCK_ORDER) - (z.start_pfn >> PAGEBLOCK_ORDER)] != 0)
+    return z.block_foreign != NULL and z.block_foreign[block_number(z, pfn)] != 0
 
 
 cdef inline int64_t wmark_pages(const zone_t *z, int w) noexcept nogil:

@@ -82,8 +82,13 @@ cdef void zone_free(zone_t *z) noexcept nogil:
     z.block_foreign = NULL
 
 
+cdef inline free_area_t *areas(zone_t *z, bint foreign) noexcept nogil:
+    # the free lists of one side, by order
+    return &z.foreign_area[0] if foreign else &z.free_area[0]
+
+
 cdef inline void area_add(zone_t *z, page_t *frames, pfn_t pfn, int order, bint foreign) noexcept nogil:
-    cdef free_area_t *a = &z.foreign_area[order] if foreign else &z.free_area[order]
+    cdef free_area_t *a = &areas(z, foreign)[order]
     cdef page_t *p = &frames[pfn]
     p.flags = PG_BUDDY | PG_FOREIGN if foreign else <uint32_t> PG_BUDDY
     p.order = <uint8_t> order
@@ -97,7 +102,7 @@ cdef inline void area_add(zone_t *z, page_t *frames, pfn_t pfn, int order, bint 
 
 cdef inline void area_del(zone_t *z, page_t *frames, pfn_t pfn, int order) noexcept nogil:
     cdef page_t *p = &frames[pfn]
-    cdef free_area_t *a = &z.foreign_area[order] if p.flags & PG_FOREIGN else &z.free_area[order]
+    cdef free_area_t *a = &areas(z, p.flags & PG_FOREIGN != 0)[order]
     cdef pfn_t *before = &frames[p.lru].swap if p.lru else &a.head
     MM_BUG_ON(not (p.flags & PG_BUDDY))
     before[0] = p.swap
@@ -138,7 +143,6 @@ cdef int zone_init_free(zone_t *z, page_t *frames, int64_t nr_free) except -1:
     cdef int64_t block = 1 << MAX_ORDER
     cdef int64_t lo = (first + block - 1) // block * block
     cdef int64_t hi = end // block * block
-    cdef int64_t base = z.start_pfn >> PAGEBLOCK_ORDER
     z.held_end = at = zone_layout(z, nr_free)
     if hi > lo:
         z.virgin = lo
@@ -151,20 +155,16 @@ cdef int zone_init_free(zone_t *z, page_t *frames, int64_t nr_free) except -1:
         free_range(z, frames, first, end, False)
     if z.foreign == 0:
         return 0
-    z.block_foreign = <uint8_t *> calloc((end >> PAGEBLOCK_ORDER) + 1 - base, 1)
+    z.block_foreign = <uint8_t *> calloc(block_number(z, end) + 1, 1)
     if z.block_foreign == NULL:
         raise MemoryError("page blocks")
     z.held_end &= ~<int64_t> (PAGEBLOCK_PAGES - 1)
     while at < first & ~<int64_t> (PAGEBLOCK_PAGES - 1):
         stop = (at | (PAGEBLOCK_PAGES - 1)) + 1
-        z.block_foreign[(at >> PAGEBLOCK_ORDER) - base] = True
+        set_block(z, at, True)
         free_range(z, frames, at, stop, True)
         at = stop + 1            # the first page of each is the kernel's
     return 0
-
-
-cdef inline free_area_t *areas(zone_t *z, bint foreign) noexcept nogil:
-    return &z.foreign_area[0] if foreign else &z.free_area[0]
 
 
 cdef inline pfn_t take_block(zone_t *z, page_t *frames, int order, bint foreign) noexcept nogil:
@@ -195,7 +195,7 @@ cdef inline int largest(const free_area_t *areas, int order) noexcept nogil:
 
 
 cdef inline void set_block(zone_t *z, int64_t pfn, bint foreign) noexcept nogil:
-    z.block_foreign[(pfn >> PAGEBLOCK_ORDER) - (z.start_pfn >> PAGEBLOCK_ORDER)] = foreign
+    z.block_foreign[block_number(z, pfn)] = foreign
 
 
 cdef inline void change_side(zone_t *z, page_t *frames, pfn_t pfn, bint foreign) noexcept nogil:
@@ -430,7 +430,7 @@ cdef void drain_zone_pages(zone_t *z, page_t *frames) noexcept nogil:
 
 cdef int64_t verify_area(zone_t *z, page_t *frames, int order, bint foreign) except -1:
     # the blocks of one free list
-    cdef free_area_t *a = &z.foreign_area[order] if foreign else &z.free_area[order]
+    cdef free_area_t *a = &areas(z, foreign)[order]
     cdef int64_t n = 0
     cdef pfn_t pfn = a.head, prev = 0, buddy
     while pfn:

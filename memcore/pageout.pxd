@@ -18,7 +18,6 @@ cdef enum pageout_result:
     PAGE_CLEAN = 3               # nothing to write: may be freed now
 
 cdef void add_to_page_cache(machine_t *m, filemap_t *f, uint64_t index, pfn_t pfn, bint whole_write) noexcept nogil
-cdef void submit_io(machine_t *m, int disk, int rw, int kind, pfn_t pfn, uint64_t pos) noexcept nogil
 cdef void read_file_page(machine_t *m, filemap_t *f, pfn_t pfn) noexcept nogil
 cdef void swapin_add(machine_t *m, swp_t slot, pfn_t pfn, uint32_t owner, uint32_t vpn) noexcept nogil
 cdef void swap_readpage(machine_t *m, swp_t slot, pfn_t pfn) noexcept nogil

@@ -74,22 +74,20 @@ cdef void add_to_page_cache(machine_t *m, filemap_t *f, uint64_t index, pfn_t pf
     folio_add_lru(m, pfn)
 
 
-cdef void submit_io(machine_t *m, int disk, int rw, int kind, pfn_t pfn, uint64_t pos) noexcept nogil:
-    """One page to or from position `pos` of a device; `end_io` is called when that is over, before this returns on a
-    synchronous device."""
+cdef inline void read_page(machine_t *m, int disk, pfn_t pfn, uint64_t pos) noexcept nogil:
+    # fills a frame from position `pos` of a device: it is locked until then, or filled now by a synchronous one
     cdef blkdev_t *d = &m.devs[disk]
     if d.synchronous:
-        m.now = blk_transfer(d, rw, m.now)
-        end_io(m, kind, pfn)
-    else:
-        note_io(m, blk_submit(d, rw, kind, pfn, pos, m.now))
+        m.now = blk_transfer(d, IO_READ, m.now)
+        return
+    m.frames[pfn].flags |= PG_LOCKED
+    note_io(m, blk_submit(d, IO_READ, IO_PAGE_READ, pfn, pos, m.now))
 
 
 cdef void read_file_page(machine_t *m, filemap_t *f, pfn_t pfn) noexcept nogil:
-    """Starts filling a page-cache frame from the device; it is locked until then."""
-    m.frames[pfn].flags |= PG_LOCKED
+    """Starts filling a page-cache frame from the device."""
     count(m, PGPGIN, 4)
-    submit_io(m, f.disk, IO_READ, IO_PAGE_READ, pfn, ((<uint64_t> f.id) << 40) + m.frames[pfn].index)
+    read_page(m, f.disk, pfn, ((<uint64_t> f.id) << 40) + m.frames[pfn].index)
 
 
 cdef void swapin_add(machine_t *m, swp_t slot, pfn_t pfn, uint32_t owner, uint32_t vpn) noexcept nogil:
@@ -112,38 +110,26 @@ cdef void swapin_add(machine_t *m, swp_t slot, pfn_t pfn, uint32_t owner, uint32
 cdef void swap_readpage(machine_t *m, swp_t slot, pfn_t pfn) noexcept nogil:
     """Starts reading a slot into its swap-cache frame; zero pages complete at once."""
     cdef swp_slot_t *s = &m.swap.slots[slot]
-    cdef swap_area_t *a
     if s.flags & SWP_ZERO:
         count(m, SWPIN_ZERO, 1)
         return
     if m.zswap != NULL and zswap_load(m, slot, pfn, True):
         return
-    a = swap_area_of(&m.swap, slot)
+    read_area(m, swap_area_of(&m.swap, slot), slot, pfn)
+
+
+cdef inline void read_area(machine_t *m, const swap_area_t *a, swp_t slot, pfn_t pfn) noexcept nogil:
+    cdef zram_t *z
     count(m, PSWPIN, 1)
-    if a.zram:
-        zram_readpage(m, zram_number(m, a.zram), slot, pfn)
-        return
-    read_area(m, a, slot, pfn)
-
-
-cdef inline void read_area(machine_t *m, swap_area_t *a, swp_t slot, pfn_t pfn) noexcept nogil:
     # 6.1 hands a page to a synchronous device without a request (bdev_read_page), so no block layer counts it
     if not (a.synchronous and m.v61):
         count(m, PGPGIN, 4)
-    if a.synchronous:
-        m.now = blk_transfer(&m.devs[a.disk], IO_READ, m.now)
+    if a.zram == 0:
+        read_page(m, a.disk, pfn, (<uint64_t> 1 << 62) + slot)
         return
-    m.frames[pfn].flags |= PG_LOCKED
-    note_io(m, blk_submit(&m.devs[a.disk], IO_READ, IO_PAGE_READ, pfn, (<uint64_t> 1 << 62) + slot, m.now))
-
-
-cdef void zram_readpage(machine_t *m, zram_t *z, swp_t slot, pfn_t pfn) noexcept nogil:
-    # 6.1 hands pages to zram without a request, so no block layer counts them
-    if not m.v61:
-        count(m, PGPGIN, 4)
+    z = zram_number(m, a.zram)
     if not zram_read(m, z, slot):
-        m.frames[pfn].flags |= PG_LOCKED
-        submit_io(m, z.conf.backing, IO_READ, IO_PAGE_READ, pfn, z.table[slot - z.base + 1].block)
+        read_page(m, z.conf.backing, pfn, z.table[slot - z.base + 1].block)
 
 
 cdef bint swap_read_direct(machine_t *m, swp_t slot, pfn_t pfn) noexcept nogil:
@@ -156,11 +142,7 @@ cdef bint swap_read_direct(machine_t *m, swp_t slot, pfn_t pfn) noexcept nogil:
         return True
     if a.zram and not zram_in_memory(zram_number(m, a.zram), slot):
         return False
-    count(m, PSWPIN, 1)
-    if a.zram:
-        zram_readpage(m, zram_number(m, a.zram), slot, pfn)
-    else:
-        read_area(m, a, slot, pfn)
+    read_area(m, a, slot, pfn)
     return True
 
 

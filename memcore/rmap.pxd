@@ -37,6 +37,8 @@ cdef inline int page_referenced(machine_t *m, pfn_t pfn, uint32_t *vm_flags) noe
                 return 1
             return 0
     return page_referenced_slow(m, pfn, vm_flags)
+
+
 cdef inline void page_add_rmap(machine_t *m, mm_t *mm, pfn_t pfn) noexcept nogil:
     # one more PTE maps the page: resident sets and nr_anon_pages / nr_mapped
     cdef page_t *p = &m.frames[pfn]

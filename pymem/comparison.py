@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -14,6 +13,7 @@ from pymem import scenario as scenarios
 from pymem.errors import PymemError, ScenarioError
 from pymem.objectives import OBJECTIVES
 from pymem.result import MARK, Result
+from pymem.saved import read_document
 from pymem.scenario import Scenario
 from pymem.settings import in_words
 from pymem.statistics import METHOD, Difference, difference, least_p
@@ -210,14 +210,7 @@ def _load(item: Any) -> Scenario | Result | dict[str, Any]:
     path = Path(item)
     if not path.is_dir():
         return scenarios.load(path)
-    try:
-        document = json.loads((path / MARK).read_text(encoding="utf-8"))
-    except OSError:
-        raise PymemError(
-            f"{path}: holds no result ({MARK} is missing); accepted is a folder of pymem run --out"
-        ) from None
-    except ValueError as error:
-        raise PymemError(f"{path / MARK}: is damaged ({error})") from None
+    document = read_document(path)
     if not isinstance(document, dict) or not isinstance(document.get("outcomes"), dict):
         raise PymemError(f"{path / MARK}: was written by an older version of pymem; run the scenario again")
     return document

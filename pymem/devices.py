@@ -152,8 +152,7 @@ class SwapDevice:
     **figures
         Of a disk `read`, `write`, `queue_depth`, `bandwidth`, `rotational` and `synchronous`, see `Disk`; of a
         compressed one `codec`, `recompress`, `recompress_what`, `writeback_what`, `mem_limit`, `backing`, `idle_after`
-        and `period`, see
-        `Compression`.
+        and `period`, see `Compression`.
     """
 
     size: int | str

@@ -44,22 +44,27 @@ def load_result(folder: str | Path) -> Result:
         No result there, or a file that is damaged; the message names it.
     """
     place = Path(folder)
-    path = place / MARK
+    document = read_document(place)
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        return _result(document, place)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        why = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+        raise PymemError(f"{place / MARK}: is not a result of this version of pymem ({why})") from None
+
+
+def read_document(folder: Path) -> Any:
+    """What is in the ``result.json`` of a folder, whatever it is; PymemError if it cannot be read."""
+    path = folder / MARK
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise PymemError(
-            f"{place}: holds no result ({MARK} is missing); accepted is a folder of pymem run --out"
+            f"{folder}: holds no result ({MARK} is missing); accepted is a folder of pymem run --out"
         ) from None
     except OSError as error:
         raise PymemError(f"{path}: cannot be read: {error.strerror}") from None
     except ValueError as error:
         raise PymemError(f"{path}: is damaged ({error})") from None
-    try:
-        return _result(document, place)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        why = f"{error} is missing" if isinstance(error, KeyError) else str(error)
-        raise PymemError(f"{path}: is not a result of this version of pymem ({why})") from None
 
 
 def _check(document: dict[str, Any]) -> None:

@@ -20,7 +20,7 @@ from pymem.errors import PymemError, ScenarioError
 from pymem.settings import settings_of
 from pymem.simulation import BUDGET, Simulation
 from pymem.sweeps.store import Run
-from pymem.workloads.ahead import usable_cpus
+from pymem.traces.pipeline import usable_cpus
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -21,9 +21,14 @@ Made = TypeVar("Made")
 MOST_THREADS = 8
 
 
+def usable_cpus() -> int:
+    """CPUs of the host that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def threads() -> int:
     """How many threads may pack at a time: one for each processor, within reason."""
-    return min(len(os.sched_getaffinity(0)), MOST_THREADS)
+    return min(usable_cpus(), MOST_THREADS)
 
 
 def ahead(

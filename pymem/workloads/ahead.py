@@ -6,7 +6,6 @@ with and without it.  What drawing random numbers takes is hidden where the host
 
 from __future__ import annotations
 
-import os
 import threading
 import weakref
 from collections.abc import Collection, Iterator
@@ -14,6 +13,8 @@ from queue import SimpleQueue
 from typing import Any
 
 from numpy.typing import NDArray
+
+from pymem.traces.pipeline import usable_cpus
 
 Stream = Iterator[NDArray[Any]]
 Made = tuple[NDArray[Any] | None, BaseException | None]
@@ -78,8 +79,3 @@ def _make(
             ready[key].put((next(streams[key], None), None))
         except BaseException as error:  # whatever it is, it belongs to who waits for the chunk
             ready[key].put((None, error))
-
-
-def usable_cpus() -> int:
-    """CPUs of the host that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -227,11 +228,13 @@ class Recorded(Workload):
         """The records; see `Workload.chunks`.  A thread reads and checks the next ones meanwhile."""
         from concurrent.futures import ThreadPoolExecutor
 
+        from pymem.traces.pipeline import ahead
+
         source = self._records()
         with ThreadPoolExecutor(1, "trace") as pool:
-            coming = pool.submit(next, source, None)
-            while (records := coming.result()) is not None:
-                coming = pool.submit(next, source, None)
+            for records in ahead(pool, lambda _: next(source, None), repeat(None), 1):
+                if records is None:
+                    return
                 for first in range(0, len(records), SLICE):
                     yield np.ascontiguousarray(records[first : first + SLICE])
 

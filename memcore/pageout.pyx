@@ -79,6 +79,8 @@ cdef inline void read_page(machine_t *m, int disk, pfn_t pfn, uint64_t pos) noex
     cdef blkdev_t *d = &m.devs[disk]
     if d.synchronous:
         m.now = blk_transfer(d, IO_READ, m.now)
+        if m.frames[pfn].flags & PG_LOCKED:
+            end_io(m, IO_PAGE_READ, pfn)     # readahead locks before it reads, and somebody may wait already
         return
     m.frames[pfn].flags |= PG_LOCKED
     note_io(m, blk_submit(d, IO_READ, IO_PAGE_READ, pfn, pos, m.now))

@@ -1,5 +1,6 @@
 """Machines of hosts: the simulated watermarks are those of the kernel, whatever it is and however its files come."""
 
+import re
 import tarfile
 import tomllib
 from itertools import pairwise
@@ -280,6 +281,21 @@ def test_a_container_that_hides_files(tmp_path):
     files = recorded("01_anon_seq_pc3.s1") | {"proc/meminfo": "MemTotal:        65536 kB\n"}  # as lxcfs shows a limit
     host = from_host(host_files.write(tmp_path / "limited", files))
     assert any("as in a container" in note for note in host.notes)
+
+
+def test_memory_that_is_present_and_not_managed(tmp_path):
+    files = recorded("01_anon_seq_pc3.s1")
+    zoneinfo = files["proc/zoneinfo"]
+    for name in ("spanned", "present"):  # of the last zone that has pages
+        last = list(re.finditer(rf"{name} +([1-9]\d*)", zoneinfo))[-1]
+        zoneinfo = f"{zoneinfo[: last.start(1)]}{int(last[1]) + 500_000}{zoneinfo[last.end(1) :]}"
+    before = from_host(host_files.write(tmp_path / "before", files))
+    total = sum(z.values["managed"] for z in before.zones) + 400_000
+    files |= {"proc/zoneinfo": zoneinfo, "proc/meminfo": f"MemTotal: {total * 4} kB\n"}
+    host = from_host(host_files.write(tmp_path / "after", files))
+    assert any("a balloon holds" in note for note in host.notes)
+    assert [z.values["managed"] for z in host.zones] == [z.values["managed"] for z in before.zones]
+    assert_same_marks(host, tmp_path)
 
 
 # ---- what is wrong ------------------------------------------------------------------------------------------------

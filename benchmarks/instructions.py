@@ -31,6 +31,13 @@ print(len(records))
 """,
     "first touch": f"""{HEAD}
 engine, task = machine_with_task({PAGES} + {PAGES} // 8, {PAGES})
+records = c.first_touch_of(c.zipf({30 * PAGES}, {PAGES}))
+if work:
+    play(engine, task, records)
+print(len(records))
+""",
+    "first touch in order": f"""{HEAD}
+engine, task = machine_with_task({PAGES} + {PAGES} // 8, {PAGES})
 if work:
     play(engine, task, c.first_touch({PAGES}))
 print({PAGES})

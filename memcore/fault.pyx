@@ -6,6 +6,7 @@
     read-only, written  reuse in place, or copy
 """
 from .buddy cimport pcp_pop, per_cpu_pages_t, zone_t
+from .debug cimport mm_prefetchw
 from .filemap cimport filemap_lookup, filemap_t
 from .frames cimport free_frame
 from .list cimport lru_list_add, lru_list_t
@@ -17,7 +18,7 @@ from .numa cimport numa_hint_fault
 from .page cimport (PG_ANON, PG_EXCLUSIVE, PG_KERNEL, PG_LOCKED, PG_LRU, PG_MLOCKED, PG_READAHEAD, PG_SWAPBACKED,
                     PG_SWAPCACHE, PG_UNEVICTABLE, PG_WORKINGSET, PG_WRITEBACK, page_t)
 from .page_alloc cimport GFP_KERNEL, GFP_NORETRY, GFP_USER, alloc_pages, count_allocated, pcp_may_give
-from .pagetable cimport pte_table_missing
+from .pagetable cimport PTE_AHEAD, pte_table_missing
 from .pageout cimport (page_put, swap_is_inline, swap_put, swap_read_direct, swap_readpage, swapin_add,
                        try_to_free_swap, wait_on_page, workingset_refault)
 from .placement cimport task_zonelist, vma_zonelist
@@ -141,7 +142,7 @@ cdef uint64_t do_anonymous_run(machine_t *m, thread_t *t, mm_t *mm, const uint32
     cdef pte_t *pte
     cdef pfn_t pfn
     cdef vpn_t vpn
-    cdef uint64_t k = 0
+    cdef uint64_t k = 0, ahead = n - PTE_AHEAD if n > PTE_AHEAD else 0
     if (vma == NULL or vma.flags & (VM_FILE | VM_LOCKED | VM_WRITE) != VM_WRITE or vma.policy >= 0 or mm.policy >= 0
             or not pcp_may_give(m, zl, z)):
         return 0
@@ -149,6 +150,8 @@ cdef uint64_t do_anonymous_run(machine_t *m, thread_t *t, mm_t *mm, const uint32
     n = min(n, <uint64_t> pcp.count, <uint64_t> (lru.cap - lru.used), <uint64_t> max(m.budget, 0),
             <uint64_t> (max(until - m.now - 1, 0) // each))
     while k < n:
+        if k < ahead:
+            mm_prefetchw(&mm.pt.ptes[rec[k + PTE_AHEAD] & 0x7fffffff])
         vpn = rec[k] & 0x7fffffff
         pte = &mm.pt.ptes[vpn]
         if (not rec[k] >> 31 or vpn < vma.start or vpn >= vma.end or pte[0] or pte_table_missing(&mm.pt, vpn)):

@@ -6,6 +6,9 @@
 # kernel spent on the i-th table, 0 while it has none.
 from .types cimport PTRS_PER_TABLE, int64_t, pfn_t, pte_t, uint64_t, vpn_t
 
+cdef enum:
+    PTE_AHEAD = 40               # accesses whose PTEs are fetched ahead: a run over them waits for none
+
 ctypedef struct page_table_t:
     pte_t *ptes
     pfn_t *leaf                  # frame of each leaf table

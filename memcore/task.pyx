@@ -13,6 +13,7 @@ from .machine cimport EV_TASK_EXIT, EXIT_CHUNK, EXIT_FAULT, EXIT_LIMIT, log_even
 from .mm cimport VM_FILE, find_vma, mm_t, vma_t
 from .mmap cimport do_madvise, exit_mm
 from .numa cimport task_numa_work
+from .pagetable cimport PTE_AHEAD
 from .pte cimport PTE_NODE_SHIFT, PTE_PRESENT, PTE_SWAP_SHIFT, PTE_WRITE, PTE_YOUNG, pte_node, pte_pfn
 from .readahead cimport file_read, file_write
 from .records cimport OP_EXIT, OP_FSYNC, OP_READ, OP_SLEEP, OP_STORE, OP_WRITE, rec_count, rec_op, rec_page
@@ -27,8 +28,7 @@ cdef enum:
     MIXED_BATCH = 256            # hits on any node before a run of hits on the own one is tried again
     NODE_BITS = 0xff << 8        # of a PTE, at PTE_NODE_SHIFT
     SINGLES = 32                 # accesses after a fault that are looked at one by one
-    PTE_AHEAD = 40               # accesses whose PTEs are fetched ahead,
-    SLOT_AHEAD = 20              # and whose slots are
+    SLOT_AHEAD = 20              # accesses whose slots are fetched ahead, where PTE_AHEAD has brought the PTE
 
 
 cdef void note_latencies(thread_t *t, int kind, ns_t ns, uint64_t n) noexcept nogil:

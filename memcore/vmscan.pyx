@@ -47,7 +47,10 @@ cdef void shrink_lruvec(machine_t *m, node_t *n, scan_control_t *sc) noexcept no
     for lru in range(4):
         targets[lru] = nr[lru]
     start_plug(m)
-    while nr[LRU_INACTIVE_ANON] or nr[LRU_ACTIVE_FILE] or nr[LRU_INACTIVE_FILE]:
+    # A system has a page of some file on its lists at any time, so at priority 0 the loop begins, and notices active
+    # anonymous pages that may not be deactivated (docs/model.md, R15).
+    while (nr[LRU_INACTIVE_ANON] or nr[LRU_ACTIVE_FILE] or nr[LRU_INACTIVE_FILE]
+            or nr[LRU_ACTIVE_ANON] and sc.priority == 0):
         for lru in range(4):
             if nr[lru]:
                 batch = min(nr[lru], SWAP_CLUSTER_MAX)

@@ -241,7 +241,7 @@ class Reclaim(Memory):
         target = list(left)
         proportional = not sc.kswapd and sc.priority == TOP_PRIORITY
         reclaimed = 0
-        while left[INACTIVE_ANON] or left[INACTIVE_FILE] or left[ACTIVE_FILE]:
+        while left[INACTIVE_ANON] or left[INACTIVE_FILE] or left[ACTIVE_FILE] or (left[ACTIVE_ANON] and sc.priority == 0):
             for lru in range(4):
                 most = min(left[lru], BATCH)
                 left[lru] -= most

@@ -25,6 +25,7 @@ from .placement cimport task_zonelist, vma_zonelist
 from .pte cimport PTE_DIRTY, PTE_PRESENT, PTE_PROTNONE, PTE_SWAP, PTE_WRITE, PTE_YOUNG, pte_mkpresent, pte_pfn
 from .readahead cimport filemap_fault
 from .rmap cimport munlock_page, page_add_rmap, page_remove_rmap
+from .swapcopy cimport copy_in, drop_slot, swap_is_copy
 from .swapfile cimport (SWP_EXCLUSIVE, SWP_HAS_CACHE, SWP_SHADOW, SWP_WORKINGSET, swap_area_of, swap_area_t,
                         swp_slot_t, vm_swap_full)
 from .thread cimport LAT_MINOR, LAT_SWAP_IN, STALL_SWAP_IN, thread_t
@@ -321,15 +322,22 @@ cdef int swapin_direct(machine_t *m, thread_t *t, mm_t *mm, vma_t *vma, vpn_t vp
     cdef swp_slot_t *s = &m.swap.slots[slot]
     cdef pfn_t pfn = NIL
     cdef uint64_t writable
+    cdef bint copies = swap_is_copy(m)
     if anon_page(m, t, mm, vma, vpn, &pfn) != MM_OK:
         return MM_EINTR
-    if mm.pt.ptes[vpn] != pte or s.flags & SWP_HAS_CACHE or s.count != 1 or not swap_read_direct(m, slot, pfn):
+    if (mm.pt.ptes[vpn] != pte or s.flags & SWP_HAS_CACHE or s.count != 1
+            or not copies and not swap_read_direct(m, slot, pfn)):
         free_frame(m, pfn)
         return MM_EAGAIN
+    if copies:
+        copy_in(m)
     count(m, PGMAJFAULT, 1)
     if s.flags & SWP_SHADOW:
         workingset_refault(m, pfn, s.value, s.node, s.flags & SWP_WORKINGSET != 0)
-    swap_put(m, slot)
+    if copies:
+        drop_slot(m, slot)
+    else:
+        swap_put(m, slot)
     mm.swapents -= 1
     page_add_rmap(m, mm, pfn)
     lru_add_new(m, vma, pfn)

@@ -20,9 +20,11 @@ from .page cimport (PG_ACTIVE, PG_ANON, PG_DIRTY, PG_HELD, PG_ISOLATED, PG_LOCKE
                     PG_WRITEBACK, page_t)
 from .pageout cimport (PAGE_CLEAN, PAGE_SUCCESS, add_to_swap, page_put, pageout, remove_mapping,
                        try_to_free_swap)
+from .pte cimport PTE_YOUNG
 from .rmap cimport page_referenced, try_to_unmap
+from .swapcopy cimport copy_out, own_pte, swap_is_copy
 from .swapfile cimport vm_swap_full
-from .types cimport SWAP_CLUSTER_MAX, int64_t, ns_t, pfn_t, uint32_t
+from .types cimport SWAP_CLUSTER_MAX, int64_t, ns_t, pfn_t, pte_t, uint32_t
 from .vmstat cimport (NR_MLOCK, NR_VMSCAN_IMMEDIATE_RECLAIM, PGACTIVATE, PGDEACTIVATE, PGDEMOTE_DIRECT,
                       PGDEMOTE_KSWAPD, PGLAZYFREED, PGREFILL, PGSCAN_ANON, PGSCAN_DIRECT, PGSCAN_FILE,
                       PGSCAN_KSWAPD, PGSKIP_DMA, PGSTEAL_ANON, PGSTEAL_DIRECT, PGSTEAL_FILE, PGSTEAL_KSWAPD,
@@ -232,6 +234,31 @@ cdef bint shrink_one(machine_t *m, node_t *n, pfn_t pfn, scan_control_t *sc, rec
     return True
 
 
+cdef inline int shrink_own(machine_t *m, node_t *n, pfn_t pfn, reclaim_stat_t *st) noexcept nogil:
+    """shrink_one in one piece for a page of a program's own, where swap is a copy (swapcopy.pxd): 1 if it is free now,
+    0 if it goes back, -1 if it is another kind of page and nothing was done."""
+    cdef page_t *p = &m.frames[pfn]
+    cdef pte_t *pte = own_pte(m, p, pfn)
+    cdef uint32_t again
+    if mm_unlikely(pte == NULL):
+        return -1
+    if pte[0] & PTE_YOUNG:
+        # activated the second time; nobody can foresee which time it is, so no branch
+        pte[0] ^= PTE_YOUNG
+        again = p.flags & PG_REFERENCED
+        p.flags |= PG_REFERENCED | again >> 1      # PG_ACTIVE is the bit below
+        st.nr_activate += again != 0
+        return 0
+    p.flags &= ~<uint32_t> PG_REFERENCED
+    if mm_unlikely(not copy_out(m, n, p, pfn, pte)):
+        p.flags |= PG_ACTIVE
+        st.nr_activate += 1
+        return 0
+    st.nr_unmapped += 1
+    st.nr_pageout += 1
+    return 1
+
+
 cdef inline void free_frame_isolated(machine_t *m, page_t *p, pfn_t pfn) noexcept nogil:
     p.flags &= ~(PG_ISOLATED | PG_ORPHAN)
     free_frame(m, pfn)
@@ -246,13 +273,23 @@ cdef int shrink_folio_list(machine_t *m, node_t *n, const lru_list_t *behind, pf
     time the caller charges. Else time passes page by page: writes may end while later pages are looked at.
     """
     cdef int64_t unmapped
-    cdef ns_t cost
+    cdef ns_t cost, gone = m.p.c_reclaim_scan + m.p.c_reclaim_free + m.p.c_reclaim_unmap
     cdef pfn_t pfn
     cdef bint cached, freed
-    cdef int i, kept = 0
+    cdef int i, kept = 0, done
+    cdef bint copies = (behind != NULL and swap_is_copy(m) and sc.may_swap and sc.may_unmap and sc.may_writepage
+                        and (not n.can_demote or sc.no_demotion))
     for i in range(taken):
         if behind != NULL:
             prefetch_next(m, behind, i)
+        if copies:
+            done = shrink_own(m, n, batch[i], st)
+            if done >= 0:
+                sc.nr_scanned += 1
+                batch[kept] = batch[i]
+                kept += not done
+                mm_charge(m, gone if done else m.p.c_reclaim_scan)
+                continue
         unmapped = st.nr_unmapped
         pfn = batch[i]
         cached = m.frames[pfn].mapcount == 0 and not m.frames[pfn].flags & PG_ANON  # no page table to look at

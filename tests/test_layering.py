@@ -26,7 +26,7 @@ MEMCORE_LEVELS = [
     "frames rmap sample content placement timer",  # 7
     "slab",  # 8
     "migrate writeback zswap zram",  # 9
-    "pageout",  # 10
+    "pageout swapcopy",  # 10
     "shrink zshrink",  # 11
     "scan_count",  # 12
     "vmscan mglru",  # 13

@@ -6,16 +6,16 @@
     read-only, written  reuse in place, or copy
 """
 from .buddy cimport pcp_pop, per_cpu_pages_t, zone_t
-from .debug cimport mm_prefetchw
+from .debug cimport mm_prefetchw, mm_unlikely
 from .filemap cimport filemap_lookup, filemap_t
 from .frames cimport free_frame
 from .list cimport lru_list_add, lru_list_t
-from .lruvec cimport LRU_INACTIVE_ANON
-from .machine cimport count, folio_add_lru, lru_add_drain, lru_batch_add, machine_t, mm_charge
+from .lruvec cimport LRU_ACTIVE_ANON, LRU_INACTIVE_ANON
+from .machine cimport count, folio_add_lru, lru_add_drain, lru_add_to, lru_batch_add, machine_t, mm_charge
 from .mm cimport VM_FILE, VM_LOCKED, VM_SHARED, VM_WRITE, find_vma, mm_t, vma_t
 from .node cimport node_t
 from .numa cimport numa_hint_fault
-from .page cimport (PG_ANON, PG_EXCLUSIVE, PG_KERNEL, PG_LOCKED, PG_LRU, PG_MLOCKED, PG_READAHEAD, PG_SWAPBACKED,
+from .page cimport (PG_ACTIVE, PG_ANON, PG_EXCLUSIVE, PG_KERNEL, PG_LOCKED, PG_LRU, PG_MLOCKED, PG_READAHEAD, PG_SWAPBACKED,
                     PG_SWAPCACHE, PG_UNEVICTABLE, PG_WORKINGSET, PG_WRITEBACK, page_t)
 from .page_alloc cimport GFP_KERNEL, GFP_NORETRY, GFP_USER, alloc_pages, count_allocated, pcp_may_give
 from .pagetable cimport PTE_AHEAD, pte_table_missing
@@ -75,15 +75,28 @@ cdef inline void set_present(machine_t *m, mm_t *mm, vpn_t vpn, pfn_t pfn, uint6
     mm.pt.ptes[vpn] = pte_mkpresent(pfn, m.zones[m.frames[pfn].zone].nid, flags | PTE_YOUNG)
 
 
-cdef inline void lru_add_new(machine_t *m, vma_t *vma, pfn_t pfn) noexcept nogil:
-    # folio_add_lru_vma: a page of a locked VMA goes straight to the unevictable list
+cdef inline void map_new(machine_t *m, mm_t *mm, vma_t *vma, vpn_t vpn, pfn_t pfn, uint64_t flags) noexcept nogil:
+    # a new anonymous page gets its PTE and its place in the lists (page_add_new_anon_rmap, folio_add_lru_vma)
     cdef page_t *p = &m.frames[pfn]
-    if vma.flags & VM_LOCKED:
+    cdef zone_t *z = &m.zones[p.zone]
+    cdef node_t *n = &m.nodes[z.nid]
+    mm.pt.ptes[vpn] = pte_mkpresent(pfn, z.nid, flags | PTE_YOUNG)
+    p.mapcount = 1
+    mm.rss_anon += 1
+    if mm.rss_anon + mm.rss_file > mm.hiwater_rss:
+        mm.hiwater_rss = mm.rss_anon + mm.rss_file
+    n.stat[NR_ANON_PAGES] += 1
+    if mm_unlikely(vma.flags & VM_LOCKED):
+        # straight to the unevictable list
         p.flags |= PG_MLOCKED | PG_UNEVICTABLE
         p.mlock_count = 1
-        m.nodes[m.zones[p.zone].nid].stat[NR_MLOCK] += 1
+        n.stat[NR_MLOCK] += 1
         count(m, UNEVICTABLE_PGS_CULLED, 1)
-    folio_add_lru(m, pfn)
+        folio_add_lru(m, pfn)
+        return
+    lru_add_to(m, z, n, pfn, LRU_ACTIVE_ANON if p.flags & PG_ACTIVE else LRU_INACTIVE_ANON)
+    if m.nr_cpus > 1:
+        lru_batch_add(m, pfn)
 
 
 cdef inline void init_anon(page_t *p, mm_t *mm, vpn_t vpn, uint32_t more, int mapcount) noexcept nogil:
@@ -119,9 +132,7 @@ cdef int do_anonymous_page(machine_t *m, thread_t *t, mm_t *mm, vma_t *vma, vpn_
         return MM_OK
     if anon_page(m, t, mm, vma, vpn, &pfn) != MM_OK:
         return MM_EINTR
-    page_add_rmap(m, mm, pfn)
-    lru_add_new(m, vma, pfn)
-    set_present(m, mm, vpn, pfn, PTE_WRITE | PTE_DIRTY)
+    map_new(m, mm, vma, vpn, pfn, PTE_WRITE | PTE_DIRTY)
     mm_charge(m, m.p.c_anon_fault)
     return MM_OK
 
@@ -314,7 +325,8 @@ cdef void swapin_readahead_range(machine_t *m, mm_t *mm, vma_t *vma, vpn_t start
             read_swap_page(m, mm, vma, v, pte_pfn(mm.pt.ptes[v]), GFP_NORETRY, False, &started)
 
 
-cdef int swapin_direct(machine_t *m, thread_t *t, mm_t *mm, vma_t *vma, vpn_t vpn, bint write) noexcept nogil:
+cdef inline int swapin_direct(machine_t *m, thread_t *t, mm_t *mm, vma_t *vma, vpn_t vpn, bint write,
+                              bint copies) noexcept nogil:
     """A page that nobody else uses, from a synchronous device: past the swap cache, and the slot is free at once.
     MM_EAGAIN if the slot changed, or its page has to be read from a disk after all."""
     cdef pte_t pte = mm.pt.ptes[vpn]
@@ -322,7 +334,6 @@ cdef int swapin_direct(machine_t *m, thread_t *t, mm_t *mm, vma_t *vma, vpn_t vp
     cdef swp_slot_t *s = &m.swap.slots[slot]
     cdef pfn_t pfn = NIL
     cdef uint64_t writable
-    cdef bint copies = swap_is_copy(m)
     if anon_page(m, t, mm, vma, vpn, &pfn) != MM_OK:
         return MM_EINTR
     if (mm.pt.ptes[vpn] != pte or s.flags & SWP_HAS_CACHE or s.count != 1
@@ -339,10 +350,8 @@ cdef int swapin_direct(machine_t *m, thread_t *t, mm_t *mm, vma_t *vma, vpn_t vp
     else:
         swap_put(m, slot)
     mm.swapents -= 1
-    page_add_rmap(m, mm, pfn)
-    lru_add_new(m, vma, pfn)
     writable = vma.flags & VM_WRITE != 0 and (not m.v61 or write)
-    set_present(m, mm, vpn, pfn, PTE_WRITE * writable | PTE_DIRTY * (writable & write))
+    map_new(m, mm, vma, vpn, pfn, PTE_WRITE * writable | PTE_DIRTY * (writable & write))
     mm_charge(m, m.p.c_major_fault)
     return MM_OK
 
@@ -368,8 +377,11 @@ cdef int do_swap_page(machine_t *m, thread_t *t, mm_t *mm, vma_t *vma, vpn_t vpn
     else:
         major[0] = True
         t.fault_kind = LAT_SWAP_IN
-        if m.swap.nr_synchronous and s.count == 1 and swap_is_inline(m, slot):
-            return swapin_direct(m, t, mm, vma, vpn, write)
+        if s.count == 1:
+            if swap_is_copy(m):
+                return swapin_direct(m, t, mm, vma, vpn, write, True)
+            if m.swap.nr_synchronous and swap_is_inline(m, slot):
+                return swapin_direct(m, t, mm, vma, vpn, write, False)
         pfn = swapin_readahead(m, mm, vma, vpn, slot, &retry)
         if pfn == NIL:
             return MM_EINTR if t.killed else MM_EAGAIN
@@ -457,9 +469,7 @@ cdef int do_wp_page(machine_t *m, thread_t *t, mm_t *mm, vma_t *vma, vpn_t vpn) 
         page_remove_rmap(m, mm, old)
         if m.frames[old].mapcount == 0 and m.frames[old].flags & PG_ANON and not slot_wanted(m, old):
             page_put(m, old)
-    page_add_rmap(m, mm, pfn)
-    lru_add_new(m, vma, pfn)
-    set_present(m, mm, vpn, pfn, PTE_WRITE | PTE_DIRTY)
+    map_new(m, mm, vma, vpn, pfn, PTE_WRITE | PTE_DIRTY)
     mm_charge(m, m.p.c_cow_fault)
     return MM_OK
 
@@ -526,9 +536,7 @@ cdef int do_file_fault(machine_t *m, thread_t *t, mm_t *mm, vma_t *vma, vpn_t vp
         if mm.pt.ptes[vpn]:
             free_frame(m, copy)
             return MM_EAGAIN
-        page_add_rmap(m, mm, copy)
-        lru_add_new(m, vma, copy)
-        set_present(m, mm, vpn, copy, PTE_WRITE | PTE_DIRTY)
+        map_new(m, mm, vma, vpn, copy, PTE_WRITE | PTE_DIRTY)
         mm_charge(m, m.p.c_cow_fault)
         return MM_OK
     page_add_rmap(m, mm, pfn)

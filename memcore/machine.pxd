@@ -244,16 +244,18 @@ cdef inline void count(machine_t *m, int event, uint64_t n) noexcept nogil:
     m.vm.events[event] += n
 
 
-cdef inline void lru_add(machine_t *m, pfn_t pfn) noexcept nogil:
-    # at the head of the list its flags say
-    cdef page_t *p = &m.frames[pfn]
-    cdef int lru = page_lru(p.flags)
-    cdef zone_t *z = &m.zones[p.zone]
-    cdef node_t *n = &m.nodes[z.nid]
-    p.flags |= PG_LRU
+cdef inline void lru_add_to(machine_t *m, zone_t *z, node_t *n, pfn_t pfn, int lru) noexcept nogil:
+    # at the head of a list of its node
+    m.frames[pfn].flags |= PG_LRU
     z.nr_lru[lru] += 1
     n.stat[lru] += 1
     lru_list_add(&n.lruvec.lists[lru], m.frames, pfn)
+
+
+cdef inline void lru_add(machine_t *m, pfn_t pfn) noexcept nogil:
+    # at the head of the list its flags say
+    cdef zone_t *z = &m.zones[m.frames[pfn].zone]
+    lru_add_to(m, z, &m.nodes[z.nid], pfn, page_lru(m.frames[pfn].flags))
 
 
 cdef inline void lru_add_drain(machine_t *m) noexcept nogil:

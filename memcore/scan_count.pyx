@@ -21,6 +21,8 @@ cdef enum scan_balance:
 cdef int64_t lruvec_size(machine_t *m, node_t *n, int lru, int zone_idx) noexcept nogil:
     cdef int64_t s = 0
     cdef int z
+    if zone_idx == MAX_NR_ZONES - 1:
+        return n.stat[lru]
     for z in range(zone_idx + 1):
         s += m.zones[n.first_zone + z].nr_lru[lru]
     return s

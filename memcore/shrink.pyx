@@ -4,7 +4,7 @@ Pages are taken in batches of SWAP_CLUSTER_MAX. While a batch is out no other th
 charged when it is back), so isolated pages are never met by anybody else.
 """
 
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 
 from .buddy cimport zone_t
 from .debug cimport MM_BUG_ON, mm_prefetchw, mm_unlikely
@@ -48,16 +48,19 @@ ctypedef struct reclaim_stat_t:
     int64_t nr_unmapped
 
 
-cdef inline void prefetch_next(machine_t *m, const lru_list_t *l, int i) noexcept nogil:
+cdef inline bint next_pages(const lru_list_t *l, pfn_t *next) noexcept nogil:
+    # what comes after a batch that was taken off; False where the list or its ring ends. A copy, as the list may change
+    # while this thread sleeps: its pages are fetched ahead and no more.
+    if l.used < NEXT_BATCHES or l.cap - l.tail < NEXT_BATCHES:
+        return False
+    memcpy(next, &l.ring[l.tail], NEXT_BATCHES * sizeof(pfn_t))
+    return True
+
+
+cdef inline void prefetch_next(machine_t *m, const pfn_t *next, int i) noexcept nogil:
     # While page i of a batch is looked at: the PTE and slot of page i of the next batch, whose frame has
     # arrived by now, and a frame of the batch after that. One by one, as a burst would fill the CPU's queue.
-    # The list is read anew each time: others may have changed it, or its ring, while this thread slept.
-    cdef const pfn_t *next
-    cdef const page_t *p
-    if l.used < NEXT_BATCHES or l.cap - l.tail < NEXT_BATCHES:
-        return                                   # the list ends here, or its ring does
-    next = &l.ring[l.tail]
-    p = &m.frames[next[i]]
+    cdef const page_t *p = &m.frames[next[i]]
     mm_prefetchw(&m.frames[next[i + SWAP_CLUSTER_MAX]])
     if p.mapcount and p.flags & PG_ANON:
         mm_prefetchw(&m.mms[p.owner].pt.ptes[p.index])
@@ -277,11 +280,13 @@ cdef int shrink_folio_list(machine_t *m, node_t *n, const lru_list_t *behind, pf
     cdef pfn_t pfn
     cdef bint cached, freed
     cdef int i, kept = 0, done
+    cdef pfn_t[NEXT_BATCHES] next
+    cdef bint ahead = behind != NULL and next_pages(behind, next)
     cdef bint copies = (behind != NULL and swap_is_copy(m) and sc.may_swap and sc.may_unmap and sc.may_writepage
                         and (not n.can_demote or sc.no_demotion))
     for i in range(taken):
-        if behind != NULL:
-            prefetch_next(m, behind, i)
+        if ahead:
+            prefetch_next(m, next, i)
         if copies:
             done = shrink_own(m, n, batch[i], st)
             if done >= 0:
@@ -352,11 +357,15 @@ cdef void shrink_active_list(machine_t *m, node_t *n, int lru, int64_t nr_to_sca
     cdef uint32_t vm_flags = 0
     cdef int refs
     cdef page_t *p
+    cdef pfn_t[NEXT_BATCHES] next
+    cdef bint ahead
     lru_add_drain(m)
     taken = isolate_lru_pages(m, n, lru, nr_to_scan, sc, batch, &nr_scanned)
+    ahead = next_pages(&n.lruvec.lists[lru], next)
     count(m, PGREFILL, nr_scanned)
     for i in range(taken):
-        prefetch_next(m, &n.lruvec.lists[lru], i)
+        if ahead:
+            prefetch_next(m, next, i)
         p = &m.frames[batch[i]]
         if p.flags & PG_MLOCKED:
             continue

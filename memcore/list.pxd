@@ -59,18 +59,19 @@ cdef inline void lru_list_del(lru_list_t *l, page_t *frames, pfn_t pfn) noexcept
         l.used = 0
 
 
-cdef inline pfn_t lru_list_pop_tail(lru_list_t *l) noexcept nogil:
-    # the oldest page, taken off; 0 when empty
-    cdef pfn_t pfn
-    while l.used:
-        pfn = l.ring[l.tail]
-        l.ring[l.tail] = 0
-        l.tail = ring_next(l, l.tail)
-        l.used -= 1
-        if pfn:
-            l.count -= 1
-            return pfn
-    return 0
+cdef inline void lru_list_pop_tails(lru_list_t *l, pfn_t *out, int n) noexcept nogil:
+    # takes the n oldest pages off, of a list that has as many, oldest first
+    cdef const pfn_t *ring = l.ring
+    cdef uint32_t at = l.tail, used = l.used
+    cdef int i = 0
+    while i < n:
+        out[i] = ring[at]
+        i += out[i] != 0
+        at = ring_next(l, at)
+        used -= 1
+    l.tail = at
+    l.used = used
+    l.count -= <uint32_t> n
 
 
 cdef inline pfn_t lru_list_peek(const lru_list_t *l, uint32_t ahead) noexcept nogil:

@@ -9,7 +9,7 @@ from libc.string cimport memcpy, memset
 from .buddy cimport zone_t
 from .debug cimport MM_BUG_ON, mm_prefetchw, mm_unlikely
 from .frames cimport free_frame
-from .list cimport lru_list_pop_tail, lru_list_t
+from .list cimport lru_list_pop_tails, lru_list_t
 from .lruvec cimport DEACTIVATE_ANON, DEACTIVATE_FILE, LRU_ACTIVE_ANON, LRU_ACTIVE_FILE, lru_note_cost
 from .machine cimport count, lru_add, lru_add_drain, machine_t, mm_charge, mod_node
 from .migrate cimport demote_page
@@ -74,37 +74,40 @@ cdef int isolate_lru_pages(machine_t *m, node_t *n, int lru, int64_t nr_to_scan,
     they count as scanned but not against nr_to_scan, and go to the head of the list afterwards."""
     cdef lru_list_t *src = &n.lruvec.lists[lru]
     cdef int64_t scan = 0, total = 0, back = 0
-    cdef int taken = 0
+    cdef int taken = 0, first, got, i
     cdef uint32_t left = src.count
     cdef pfn_t pfn
     cdef page_t *p
     cdef zone_t *z
     while scan < nr_to_scan and left:
-        left -= 1
-        pfn = lru_list_pop_tail(src)
-        MM_BUG_ON(pfn == 0)
-        p = &m.frames[pfn]
-        z = &m.zones[p.zone]
-        z.nr_lru[lru] -= 1
-        if mm_unlikely(p.flags & PG_LRU_BATCH):
-            back += 1
-            lru_add(m, pfn)
-            continue
-        total += 1
-        if mm_unlikely(z.idx > sc.reclaim_idx):
-            # `left` bounds the walk, so putting it back at the head now equals the kernel's side list
-            count(m, PGSKIP_DMA + z.idx, 1)
-            back += 1
-            lru_add(m, pfn)
-            continue
-        scan += 1
-        if mm_unlikely(not sc.may_unmap and p.mapcount):
-            back += 1
-            lru_add(m, pfn)
-            continue
-        p.flags ^= PG_LRU | PG_ISOLATED
-        out[taken] = pfn
-        taken += 1
+        first = taken
+        got = <int> min(nr_to_scan - scan, <int64_t> left)
+        lru_list_pop_tails(src, &out[first], got)
+        left -= got
+        for i in range(first, first + got):
+            pfn = out[i]
+            p = &m.frames[pfn]
+            z = &m.zones[p.zone]
+            z.nr_lru[lru] -= 1
+            if mm_unlikely(p.flags & PG_LRU_BATCH):
+                back += 1
+                lru_add(m, pfn)
+                continue
+            total += 1
+            if mm_unlikely(z.idx > sc.reclaim_idx):
+                # `left` bounds the walk, so putting it back at the head now equals the kernel's side list
+                count(m, PGSKIP_DMA + z.idx, 1)
+                back += 1
+                lru_add(m, pfn)
+                continue
+            scan += 1
+            if mm_unlikely(not sc.may_unmap and p.mapcount):
+                back += 1
+                lru_add(m, pfn)
+                continue
+            p.flags ^= PG_LRU | PG_ISOLATED
+            out[taken] = pfn
+            taken += 1
     n.stat[lru] -= taken + back
     nr_scanned[0] = total
     return taken

@@ -241,7 +241,8 @@ class Reclaim(Memory):
         target = list(left)
         proportional = not sc.kswapd and sc.priority == TOP_PRIORITY
         reclaimed = 0
-        while left[INACTIVE_ANON] or left[INACTIVE_FILE] or left[ACTIVE_FILE] or (left[ACTIVE_ANON] and sc.priority == 0):
+        begin = (INACTIVE_ANON, INACTIVE_FILE, ACTIVE_FILE, *((ACTIVE_ANON,) if sc.priority == 0 else ()))
+        while any(left[lru] for lru in begin):
             for lru in range(4):
                 most = min(left[lru], BATCH)
                 left[lru] -= most

@@ -14,7 +14,7 @@ import re
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from pymem.errors import HostError
 from pymem.hosts import devices, parse
@@ -160,19 +160,10 @@ def _check(files: Files, memory: dict[str, int] | None, zones: list[ZoneInfo], n
         notes.append("/proc/meminfo is not there: pages are taken to be 4 KiB")
         return
     total = memory["MemTotal"] * 1024
-    for size in _LARGE_PAGES:
-        if abs(total / max(managed, 1) / size - 1) < 0.02:
-            raise HostError(
-                f"{where}: {managed} managed pages are {memory['MemTotal']} kB if pages have {size >> 10} KiB; "
-                "accepted are pages of 4 KiB"
-            )
     if total > managed * PAGE_SIZE * 1.02:
         # Memory that is there and not managed: a balloon holds it, or a hypervisor has not handed it over yet.
         if total > sum(zone.values["present"] for zone in zones) * PAGE_SIZE * 1.02:
-            raise HostError(
-                f"{where}: {managed} managed pages, but {memory['MemTotal']} kB in {files.shown('proc/meminfo')}; the "
-                "file is cut off, or the two are of different hosts"
-            )
+            _refuse(files, managed, memory["MemTotal"])
         notes.append(
             f"/proc/meminfo shows {memory['MemTotal']} kB, the zones manage {managed * PAGE_SIZE >> 10} kB of what is "
             "present, as with memory that a balloon holds: the zones count, as they do for the watermarks"
@@ -181,6 +172,21 @@ def _check(files: Files, memory: dict[str, int] | None, zones: list[ZoneInfo], n
         notes.append(
             f"/proc/meminfo shows {memory['MemTotal']} kB, less than the zones have, as in a container: the zones count"
         )
+
+
+def _refuse(files: Files, managed: int, total: int) -> NoReturn:
+    """More memory in meminfo than the pages of zoneinfo can be."""
+    where = files.shown("proc/zoneinfo")
+    for size in _LARGE_PAGES:
+        if abs(total * 1024 / max(managed, 1) / size - 1) < 0.02:
+            raise HostError(
+                f"{where}: {managed} managed pages are {total} kB if pages have {size >> 10} KiB; "
+                "accepted are pages of 4 KiB"
+            )
+    raise HostError(
+        f"{where}: {managed} managed pages, but {total} kB in {files.shown('proc/meminfo')}; the file is cut off, or "
+        "the two are of different hosts"
+    )
 
 
 def _cpus(files: Files, zones: list[ZoneInfo]) -> dict[int, int]:

@@ -6,12 +6,12 @@ Nothing here is part of the API.
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
-from .fault cimport swapin_nr_pages
 from .lruvec cimport inactive_is_low, lru_note_cost, lruvec_t
 from .mm cimport file_ra_t
 from .psi cimport PSI_FREQ_NS, PSI_MEM_SOME, psi_t, psi_update_averages
 from .readahead cimport ra_init_size, ra_next_size
 from .scan_count cimport scan_fractions, stop_rule
+from .swap_state cimport swapin_nr_pages
 from .types cimport MAX_NR_ZONES, int64_t, uint32_t, uint64_t, uint8_t
 from .watermark cimport (calculate_min_free_kbytes, isqrt, setup_lowmem_reserve, setup_zone_wmarks,
                          thp_min_free_kbytes, zone_batchsize)

@@ -6,7 +6,5 @@ from .types cimport int64_t, ns_t, uint32_t, uint64_t, vpn_t
 
 cdef int handle_mm_fault(machine_t *m, thread_t *t, mm_t *mm, vpn_t vpn, bint write) noexcept nogil
 cdef int pte_alloc(machine_t *m, thread_t *t, mm_t *mm, vpn_t vpn) noexcept nogil
-cdef uint32_t swapin_nr_pages(int64_t prev, int64_t cur, uint32_t hits, uint32_t max_pages, uint32_t prev_win) noexcept nogil
-cdef void swapin_readahead_range(machine_t *m, mm_t *mm, vma_t *vma, vpn_t start, vpn_t end) noexcept nogil
 cdef uint64_t do_anonymous_run(machine_t *m, thread_t *t, mm_t *mm, const uint32_t *rec, uint64_t n, ns_t each,
                                ns_t until) noexcept nogil

@@ -2,7 +2,7 @@
 
 Ranges are [start, end) in pages of the task; holes are skipped, as the kernel's loops over VMAs do.
 """
-from .fault cimport handle_mm_fault, pte_alloc, swapin_readahead_range
+from .fault cimport handle_mm_fault, pte_alloc
 from .frames cimport free_frame
 from .machine cimport count, lru_add, lru_del, machine_t, mm_charge, mod_node
 from .mm cimport VM_FILE, VM_LOCKED, VM_RAND_READ, VM_SEQ_READ, VM_SHARED, VM_UNMAPPED, mm_t, vma_split, vma_t
@@ -16,6 +16,7 @@ from .records cimport (OP_COLD, OP_DONTNEED, OP_FREE, OP_MLOCK, OP_MMAP, OP_MUNL
                        OP_PAGEOUT, OP_RANDOM, OP_SEQUENTIAL, OP_WILLNEED)
 from .rmap cimport munlock_page, page_remove_rmap
 from .shrink cimport reclaim_pages
+from .swap_state cimport swapin_readahead_range
 from .swapfile cimport SWP_EXCLUSIVE
 from .thread cimport thread_t
 from .types cimport MM_ENOMEM, MM_OK, NIL, SWAP_CLUSTER_MAX, int64_t, pfn_t, pte_t, uint32_t, uint64_t, vpn_t

@@ -7,7 +7,7 @@ charged when it is back), so isolated pages are never met by anybody else.
 from libc.string cimport memcpy, memset
 
 from .buddy cimport zone_t
-from .debug cimport MM_BUG_ON, mm_prefetchw, mm_unlikely
+from .debug cimport mm_prefetchw, mm_unlikely
 from .frames cimport free_frame
 from .list cimport lru_list_pop_tails, lru_list_t
 from .lruvec cimport DEACTIVATE_ANON, DEACTIVATE_FILE, LRU_ACTIVE_ANON, LRU_ACTIVE_FILE, lru_note_cost

@@ -31,7 +31,7 @@ MEMCORE_LEVELS = [
     "scan_count",  # 12
     "vmscan mglru",  # 13
     "page_alloc",  # 14
-    "numa readahead",  # 15
+    "numa readahead swap_state",  # 15
     "fault",  # 16
     "mmap",  # 17
     "task oom",  # 18

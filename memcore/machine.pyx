@@ -12,7 +12,7 @@ from .list cimport lru_list_verify
 from .lruvec cimport LRUVEC_ACTIVATE_ANON, LRUVEC_ACTIVATE_FILE, NR_LRU, lruvec_free, lruvec_t, page_lru
 from .mm cimport mm_free, mm_t, mm_verify_vmas
 from .node cimport node_t
-from .page cimport (PG_ANON, PG_BUDDY, PG_ISOLATED, PG_KERNEL, PG_LRU_BATCH, PG_PCP, PG_SWAPCACHE, page_t)
+from .page cimport PG_ANON, PG_BUDDY, PG_ISOLATED, PG_KERNEL, PG_LRU_BATCH, PG_PCP, PG_SWAPCACHE, page_t
 from .psi cimport NR_MEMSTALL, NR_MEMSTALL_RUNNING, psi_change
 from .pte cimport PTE_SWAP, pte_mapped, pte_pfn
 from .swapfile cimport SWP_HAS_CACHE, swap_free_all, swap_verify

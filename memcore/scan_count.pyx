@@ -8,8 +8,8 @@ from .machine cimport lru_sizes, lruvec_page_state, lruvec_state_flush, machine_
 from .node cimport node_t
 from .shrink cimport scan_control_t
 from .types cimport MAX_NR_ZONES, int64_t, uint64_t
-from .vmstat cimport (PGACTIVATE, PGALLOC_DMA, PGALLOC_DMA32, PGALLOC_MOVABLE, PGALLOC_NORMAL, PGFAULT, PGFREE, PGMAJFAULT, PGREFILL, PGROTATED, PGSCAN_ANON,
-                      PGSCAN_FILE, PSWPIN, PSWPOUT)
+from .vmstat cimport (PGACTIVATE, PGALLOC_DMA, PGALLOC_DMA32, PGALLOC_MOVABLE, PGALLOC_NORMAL, PGFAULT, PGFREE,
+                      PGMAJFAULT, PGREFILL, PGROTATED, PGSCAN_ANON, PGSCAN_FILE, PSWPIN, PSWPOUT)
 from .watermark cimport WMARK_HIGH
 
 cdef enum:
@@ -26,26 +26,31 @@ cdef inline bint can_reclaim_anon(machine_t *m, node_t *n, const scan_control_t 
     return m.swap.nr_free > 0 or n.can_demote and not sc.no_demotion
 
 
-cdef uint64_t stat_updates(const machine_t *m) noexcept nogil:
-    """Updates of memory cgroup statistics up to now. No counter of its own: each follows from an event."""
-    cdef const uint64_t *e = m.vm.events
+cdef uint64_t stat_updates(const uint64_t *e) noexcept nogil:
+    """Updates of memory cgroup statistics up to now. They have no counter of their own: each goes with an event."""
     # a page comes: charged, into its cache, onto its list, mapped; and goes: unmapped, out of the cache, uncharged
     cdef uint64_t pages = e[PGALLOC_DMA] + e[PGALLOC_DMA32] + e[PGALLOC_NORMAL] + e[PGALLOC_MOVABLE]
     cdef uint64_t n = 4 * pages + 3 * e[PGFREE] + e[PGFAULT] + e[PGMAJFAULT]
-    # off the list in a batch, counted, and back onto it or counted as stolen; deactivation counts once more
+    # off its list, counted, and back onto it or counted as stolen; a deactivated one counts once more
     n += 3 * (e[PGSCAN_ANON] + e[PGSCAN_FILE]) + 4 * e[PGREFILL] + e[PGACTIVATE] + 2 * e[PGROTATED]
     # writeback begins and ends, a slot is charged and uncharged
     return n + 3 * e[PSWPOUT] + e[PSWPIN]
 
 
-cdef void flush_stats(machine_t *m) noexcept nogil:
-    """mem_cgroup_flush_stats of 6.1: reclaim has the statistics summed up once enough CPUs have had a batch of updates.
+cdef bint stats_due(uint64_t updates, int nr_cpus) noexcept nogil:
+    """Each CPU counts its updates; when they exceed a batch, one is due. More batches than CPUs are enough."""
+    return updates >= <uint64_t> (STATS_BATCH + 1) * (nr_cpus + 1)
 
-    Until then it sees neither what came back nor how long the lists are now.
+
+cdef void flush_stats(machine_t *m) noexcept nogil:
+    """mem_cgroup_flush_stats of 6.1: reclaim has the statistics summed up, but not for a few updates.
+
+    Until there are enough it sees neither that something came back nor how long the lists are now. A kswapd that
+    finds nothing goes through all its rounds meanwhile and gives up.
     """
-    cdef uint64_t updates = stat_updates(m)
+    cdef uint64_t updates = stat_updates(m.vm.events)
     cdef int i
-    if updates - m.stats_flushed <= <uint64_t> (STATS_BATCH + 1) * (m.nr_cpus + 1):
+    if not stats_due(updates - m.stats_flushed, m.nr_cpus):
         return
     m.stats_flushed = updates
     for i in range(m.nr_nodes):

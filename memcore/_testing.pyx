@@ -10,7 +10,7 @@ from .lruvec cimport inactive_is_low, lru_note_cost, lruvec_t
 from .mm cimport file_ra_t
 from .psi cimport PSI_FREQ_NS, PSI_MEM_SOME, psi_t, psi_update_averages
 from .readahead cimport ra_init_size, ra_next_size
-from .scan_count cimport scan_fractions, stop_rule
+from .scan_count cimport scan_fractions, stats_due, stop_rule
 from .swap_state cimport swapin_nr_pages
 from .types cimport MAX_NR_ZONES, int64_t, uint32_t, uint64_t, uint8_t
 from .watermark cimport (calculate_min_free_kbytes, isqrt, setup_lowmem_reserve, setup_zone_wmarks,
@@ -89,6 +89,10 @@ def py_note_cost(uint32_t lrusize, events, bint v61=False):
         lru_note_cost(&v, is_file, io, rotated, v61)
         out.append((v.anon_cost, v.file_cost))
     return out
+
+
+def py_stats_due(uint64_t updates, int nr_cpus):
+    return stats_due(updates, nr_cpus)
 
 
 def py_psi(samples):

@@ -6,7 +6,7 @@ from .buddy cimport zone_t
 from .clock cimport rng_t
 from .filemap cimport filemap_t
 from .list cimport lru_list_add, lru_list_add_tail, lru_list_del
-from .lruvec cimport LRUVEC_ACTIVATE_ANON, LRUVEC_ACTIVATE_FILE, lruvec_t, page_lru
+from .lruvec cimport page_lru
 from .mempolicy cimport mempolicy_t
 from .mm cimport mm_t
 from .node cimport node_t
@@ -16,7 +16,7 @@ from .psi cimport psi_t
 from .swapfile cimport swap_info_t
 from .thread cimport thread_t
 from .types cimport int32_t, int64_t, ns_t, pfn_t, uint32_t, uint64_t
-from .vmstat cimport WORKINGSET_ACTIVATE_ANON, WORKINGSET_ACTIVATE_FILE, vmstat_t
+from .vmstat cimport vmstat_t
 from .zonelist cimport zonelist_t
 
 cdef enum:  # event_kind            # the event log
@@ -50,9 +50,6 @@ ctypedef struct event_t:
     int32_t kind
     int32_t who
     int64_t value
-
-cdef enum:
-    STATS_FLUSH_NS = 2000000000  # FLUSH_TIME
 
 cdef enum:                       # slab caches, see slab.pyx
     SLAB_XA_NODE = 0             # tree nodes of page and swap caches
@@ -161,6 +158,7 @@ ctypedef struct machine_t:
     uint64_t slab_pool           # first frame of the shrinkable pool
     int64_t slab_freeable        # pages of dentries and inodes that shrinkers may take
     int64_t slab_deferred
+    uint64_t stats_flushed       # 6.1: updates of statistics at the last look of reclaim, see flush_stats
     # the clock
     ns_t now                     # of the running CPU
     ns_t deadline                # at which the running thread must look up
@@ -210,6 +208,8 @@ cdef void memstall_leave(machine_t *m) noexcept nogil
 cdef void log_event(machine_t *m, int kind, int who, int64_t value) noexcept nogil
 cdef int64_t global_node_stat(const machine_t *m, int item) noexcept nogil
 cdef int64_t global_free(const machine_t *m) noexcept nogil
+cdef void lru_sizes(const machine_t *m, const node_t *n, int zone_idx, int64_t *size) noexcept nogil
+cdef void lruvec_state_flush(machine_t *m, node_t *n) noexcept nogil
 cdef int machine_verify(machine_t *m) except -1
 
 
@@ -222,18 +222,11 @@ cdef inline node_t *page_node(machine_t *m, pfn_t pfn) noexcept nogil:
 
 
 cdef inline const int64_t *lruvec_page_state(machine_t *m, node_t *n) noexcept nogil:
-    # Statistics of an lruvec as reclaim sees them. Since 6.8 reclaim no longer has them summed up first
-    # (mem_cgroup_flush_stats_ratelimited): it sees what the worker left that runs every 2 s.
-    cdef lruvec_t *v = &n.lruvec
-    cdef int i
-    if m.v61 or m.now >= v.state_until or m.now < v.state_from:
-        v.state_from = m.now // STATS_FLUSH_NS * STATS_FLUSH_NS
-        v.state_until = v.state_from + STATS_FLUSH_NS
-        for i in range(4):
-            v.state[i] = v.lists[i].count
-        v.state[LRUVEC_ACTIVATE_ANON] = n.stat[WORKINGSET_ACTIVATE_ANON]
-        v.state[LRUVEC_ACTIVATE_FILE] = n.stat[WORKINGSET_ACTIVATE_FILE]
-    return v.state
+    # Statistics of an lruvec as reclaim sees them: what the worker left that sums them up every 2 s, and in 6.1 reclaim
+    # itself (flush_stats). Since 6.8 reclaim no longer does (mem_cgroup_flush_stats_ratelimited).
+    if m.now >= n.lruvec.state_until or m.now < n.lruvec.state_from:
+        lruvec_state_flush(m, n)
+    return n.lruvec.state
 
 
 cdef inline void mod_node(machine_t *m, pfn_t pfn, int item, int64_t by) noexcept nogil:

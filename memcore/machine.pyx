@@ -9,19 +9,23 @@ from .coro cimport coro_free
 from .filemap cimport filemap_free, filemap_t, filemap_verify
 from .hostmem cimport host_free, host_zalloc
 from .list cimport lru_list_verify
-from .lruvec cimport NR_LRU, lruvec_free
+from .lruvec cimport LRUVEC_ACTIVATE_ANON, LRUVEC_ACTIVATE_FILE, NR_LRU, lruvec_free, lruvec_t, page_lru
 from .mm cimport mm_free, mm_t, mm_verify_vmas
 from .node cimport node_t
-from .page cimport PG_ANON, PG_BUDDY, PG_ISOLATED, PG_KERNEL, PG_PCP, PG_SWAPCACHE, page_t
+from .page cimport PG_ANON, PG_BUDDY, PG_ISOLATED, PG_KERNEL, PG_LRU_BATCH, PG_PCP, PG_SWAPCACHE, page_t
 from .psi cimport NR_MEMSTALL, NR_MEMSTALL_RUNNING, psi_change
 from .pte cimport PTE_SWAP, pte_mapped, pte_pfn
 from .swapfile cimport SWP_HAS_CACHE, swap_free_all, swap_verify
 from .thread cimport thread_t
 from .types cimport MAX_NR_ZONES, MAX_ORDER, ZONE_MOVABLE, ZONE_NORMAL, int64_t, uint64_t
 from .vmstat cimport (NR_KERNEL_PINNED, NR_PAGE_TABLE_PAGES, NR_SLAB_RECLAIMABLE, NR_SLAB_UNRECLAIMABLE,
-                      NR_SWAPCACHED, NR_ZSPAGES)
+                      NR_SWAPCACHED, NR_ZSPAGES, WORKINGSET_ACTIVATE_ANON, WORKINGSET_ACTIVATE_FILE)
 from .watermark cimport (WMARK_HIGH, WMARK_LOW, WMARK_PROMO, calculate_min_free_kbytes, setup_lowmem_reserve,
                          setup_zone_wmarks, thp_min_free_kbytes)
+
+cdef enum:
+    NR_EVICTABLE = 4             # lists that reclaim scans, the first of all
+    STATS_FLUSH_NS = 2000000000  # FLUSH_TIME
 
 
 cdef inline size_t frames_size(uint64_t nr_frames) noexcept nogil:
@@ -219,6 +223,34 @@ cdef int64_t global_free(const machine_t *m) noexcept nogil:
     for i in range(m.nr_zones):
         s += m.zones[i].nr_free
     return s
+
+
+cdef void lru_sizes(const machine_t *m, const node_t *n, int zone_idx, int64_t *size) noexcept nogil:
+    """Pages of each list in the node's zones up to `zone_idx`, without those that wait in the batch of a CPU."""
+    cdef int c, i, lru, z
+    cdef const page_t *p
+    for lru in range(NR_EVICTABLE):
+        size[lru] = n.stat[lru]
+        for z in range(zone_idx + 1, MAX_NR_ZONES):
+            size[lru] -= m.zones[n.first_zone + z].nr_lru[lru]
+    for c in range(m.nr_cpus):
+        for i in range(m.cpus[c].nr_lru_batch):
+            p = &m.frames[m.cpus[c].lru_batch[i]]
+            z = p.zone - n.first_zone
+            lru = page_lru(p.flags)
+            # it may have left the batch by being freed, and another may count it
+            if p.flags & PG_LRU_BATCH and 0 <= z <= zone_idx and lru < NR_EVICTABLE and size[lru] > 0:
+                size[lru] -= 1
+
+
+cdef void lruvec_state_flush(machine_t *m, node_t *n) noexcept nogil:
+    """The statistics of an lruvec are summed up: until the next time reclaim sees what they say now."""
+    cdef lruvec_t *v = &n.lruvec
+    v.state_from = m.now // STATS_FLUSH_NS * STATS_FLUSH_NS
+    v.state_until = v.state_from + STATS_FLUSH_NS
+    lru_sizes(m, n, MAX_NR_ZONES - 1, v.state)
+    v.state[LRUVEC_ACTIVATE_ANON] = n.stat[WORKINGSET_ACTIVATE_ANON]
+    v.state[LRUVEC_ACTIVATE_FILE] = n.stat[WORKINGSET_ACTIVATE_FILE]
 
 
 cdef int verify_lists(machine_t *m) except -1:

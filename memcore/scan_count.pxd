@@ -5,6 +5,7 @@ from .node cimport node_t
 from .shrink cimport scan_control_t
 from .types cimport int64_t, uint64_t
 
+cdef bint stats_due(uint64_t updates, int nr_cpus) noexcept nogil
 cdef void prepare_scan_control(machine_t *m, node_t *n, scan_control_t *sc) noexcept nogil
 cdef void scan_fractions(int64_t swappiness, uint64_t anon_cost, uint64_t file_cost, uint64_t *ap,
                          uint64_t *fp) noexcept nogil

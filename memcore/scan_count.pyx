@@ -4,12 +4,16 @@ from .buddy cimport wmark_pages
 from .lruvec cimport (DEACTIVATE_ANON, DEACTIVATE_FILE, LRU_ACTIVE_ANON, LRU_ACTIVE_FILE, LRU_INACTIVE_ANON,
                       LRU_INACTIVE_FILE, LRUVEC_ACTIVATE_ANON, LRUVEC_ACTIVATE_FILE, WORKINGSET_ANON,
                       WORKINGSET_FILE, lruvec_t)
-from .machine cimport lruvec_page_state, machine_t
+from .machine cimport lru_sizes, lruvec_page_state, lruvec_state_flush, machine_t
 from .node cimport node_t
 from .shrink cimport scan_control_t
 from .types cimport MAX_NR_ZONES, int64_t, uint64_t
-from .vmstat cimport NR_ACTIVE_FILE, NR_INACTIVE_ANON, NR_INACTIVE_FILE
+from .vmstat cimport (PGACTIVATE, PGALLOC_DMA, PGALLOC_DMA32, PGALLOC_MOVABLE, PGALLOC_NORMAL, PGFAULT, PGFREE,
+                      PGMAJFAULT, PGREFILL, PGROTATED, PGSCAN_ANON, PGSCAN_FILE, PSWPIN, PSWPOUT)
 from .watermark cimport WMARK_HIGH
+
+cdef enum:
+    STATS_BATCH = 64             # MEMCG_CHARGE_BATCH
 
 cdef enum scan_balance:
     SCAN_EQUAL = 0
@@ -18,18 +22,39 @@ cdef enum scan_balance:
     SCAN_FILE = 3
 
 
-cdef int64_t lruvec_size(machine_t *m, node_t *n, int lru, int zone_idx) noexcept nogil:
-    cdef int64_t s = 0
-    cdef int z
-    if zone_idx == MAX_NR_ZONES - 1:
-        return n.stat[lru]
-    for z in range(zone_idx + 1):
-        s += m.zones[n.first_zone + z].nr_lru[lru]
-    return s
-
-
 cdef inline bint can_reclaim_anon(machine_t *m, node_t *n, const scan_control_t *sc) noexcept nogil:
     return m.swap.nr_free > 0 or n.can_demote and not sc.no_demotion
+
+
+cdef uint64_t stat_updates(const uint64_t *e) noexcept nogil:
+    """Updates of memory cgroup statistics up to now. They have no counter of their own: each goes with an event."""
+    # a page comes: charged, into its cache, onto its list, mapped; and goes: unmapped, out of the cache, uncharged
+    cdef uint64_t pages = e[PGALLOC_DMA] + e[PGALLOC_DMA32] + e[PGALLOC_NORMAL] + e[PGALLOC_MOVABLE]
+    cdef uint64_t n = 4 * pages + 3 * e[PGFREE] + e[PGFAULT] + e[PGMAJFAULT]
+    # off its list, counted, and back onto it or counted as stolen; a deactivated one counts once more
+    n += 3 * (e[PGSCAN_ANON] + e[PGSCAN_FILE]) + 4 * e[PGREFILL] + e[PGACTIVATE] + 2 * e[PGROTATED]
+    # writeback begins and ends, a slot is charged and uncharged
+    return n + 3 * e[PSWPOUT] + e[PSWPIN]
+
+
+cdef bint stats_due(uint64_t updates, int nr_cpus) noexcept nogil:
+    """Each CPU counts its updates; when they exceed a batch, one is due. More batches than CPUs are enough."""
+    return updates >= <uint64_t> (STATS_BATCH + 1) * (nr_cpus + 1)
+
+
+cdef void flush_stats(machine_t *m) noexcept nogil:
+    """mem_cgroup_flush_stats of 6.1: reclaim has the statistics summed up, but not for a few updates.
+
+    Until there are enough it sees neither that something came back nor how long the lists are now. A kswapd that
+    finds nothing goes through all its rounds meanwhile and gives up.
+    """
+    cdef uint64_t updates = stat_updates(m.vm.events)
+    cdef int i
+    if not stats_due(updates - m.stats_flushed, m.nr_cpus):
+        return
+    m.stats_flushed = updates
+    for i in range(m.nr_nodes):
+        lruvec_state_flush(m, &m.nodes[i])
 
 
 cdef void prepare_scan_control(machine_t *m, node_t *n, scan_control_t *sc) noexcept nogil:
@@ -37,7 +62,11 @@ cdef void prepare_scan_control(machine_t *m, node_t *n, scan_control_t *sc) noex
     cdef lruvec_t *v = &n.lruvec
     cdef int64_t high = 0, free = 0, file
     cdef int z
-    cdef const int64_t *state = lruvec_page_state(m, n)
+    cdef int64_t[4] size
+    cdef const int64_t *state
+    if m.v61:
+        flush_stats(m)
+    state = lruvec_page_state(m, n)
     sc.anon_cost = v.anon_cost
     sc.file_cost = v.file_cost
     if sc.force_deactivate:
@@ -50,13 +79,14 @@ cdef void prepare_scan_control(machine_t *m, node_t *n, scan_control_t *sc) noex
             sc.may_deactivate |= DEACTIVATE_FILE
     sc.cache_trim_mode = (state[LRU_INACTIVE_FILE] >> sc.priority > 0 and not sc.may_deactivate & DEACTIVATE_FILE
                           and not sc.no_cache_trim_mode)
-    file = n.stat[NR_INACTIVE_FILE] + n.stat[NR_ACTIVE_FILE]
+    lru_sizes(m, n, MAX_NR_ZONES - 1, size)
+    file = size[LRU_INACTIVE_FILE] + size[LRU_ACTIVE_FILE]
     for z in range(MAX_NR_ZONES):
         if m.zones[n.first_zone + z].managed:
             free += m.zones[n.first_zone + z].nr_free
             high += wmark_pages(&m.zones[n.first_zone + z], WMARK_HIGH)
     sc.file_is_tiny = (file + free <= high and not sc.may_deactivate & DEACTIVATE_ANON
-                       and n.stat[NR_INACTIVE_ANON] >> sc.priority > 0)
+                       and size[LRU_INACTIVE_ANON] >> sc.priority > 0)
 
 
 cdef void scan_fractions(int64_t swappiness, uint64_t anon_cost, uint64_t file_cost, uint64_t *ap,
@@ -77,6 +107,7 @@ cdef void get_scan_count(machine_t *m, node_t *n, scan_control_t *sc, int64_t *n
     cdef int lru
     cdef bint file
     cdef int64_t scan
+    cdef int64_t[4] size
     if not sc.may_swap or not can_reclaim_anon(m, n, sc):
         balance = SCAN_FILE
     elif sc.priority == 0 and m.p.swappiness:
@@ -87,9 +118,10 @@ cdef void get_scan_count(machine_t *m, node_t *n, scan_control_t *sc, int64_t *n
         balance = SCAN_FILE
     else:
         scan_fractions(m.p.swappiness, sc.anon_cost, sc.file_cost, &ap, &fp)
+    lru_sizes(m, n, sc.reclaim_idx, size)
     for lru in range(4):
         file = lru >= LRU_INACTIVE_FILE
-        scan = lruvec_size(m, n, lru, sc.reclaim_idx) >> sc.priority
+        scan = size[lru] >> sc.priority
         if balance == SCAN_FRACT:
             scan = <int64_t> (<uint64_t> scan * (fp if file else ap) // (ap + fp))
         elif balance != SCAN_EQUAL and (balance == SCAN_FILE) != file:

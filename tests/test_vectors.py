@@ -142,6 +142,13 @@ def test_shares_of_anon_and_file(swappiness, anon_cost, file_cost, ap, fp):
     assert door.py_fractions(swappiness, anon_cost, file_cost) == (ap, fp)
 
 
+@pytest.mark.parametrize("cpus, needed", [(1, 130), (2, 195), (8, 585)])
+def test_statistics_are_summed_up_for_more_batches_than_cpus(cpus, needed):
+    """A batch is complete with its 65th update."""
+    assert not door.py_stats_due(needed - 1, cpus)
+    assert door.py_stats_due(needed, cpus)
+
+
 def test_scan_counts_of_a_million_pages():
     ap, fp = door.py_fractions(60, 100, 100)
     scan = 1_000_000 >> 12

@@ -22,7 +22,6 @@ ctypedef struct scan_control_t:
     bint may_swap
     bint no_demotion
     bint is_kswapd
-    bint node_reclaim
     uint32_t may_deactivate
     bint force_deactivate
     bint skipped_deactivate

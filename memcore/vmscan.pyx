@@ -145,7 +145,7 @@ cdef void shrink_node(machine_t *m, node_t *n, scan_control_t *sc) noexcept nogi
             reclaim_throttle(m, n, VMSCAN_THROTTLE_WRITEBACK)
     if sc.nr.dirty and sc.nr.dirty == sc.nr.congested and sc.is_kswapd:
         n.lruvec.flags |= LRUVEC_CONGESTED
-    if not sc.is_kswapd and not sc.node_reclaim and n.lruvec.flags & LRUVEC_CONGESTED:
+    if not sc.is_kswapd and n.lruvec.flags & LRUVEC_CONGESTED:
         reclaim_throttle(m, n, VMSCAN_THROTTLE_CONGESTED)
     if sc.nr_reclaimed > before:
         n.kswapd_failures = 0
@@ -287,7 +287,6 @@ cdef int node_reclaim(machine_t *m, int nid, int order) noexcept nogil:
     sc.priority = NODE_RECLAIM_PRIORITY
     sc.reclaim_idx = MAX_NR_ZONES - 1
     sc.may_swap = True
-    sc.node_reclaim = True
     sc.may_writepage = mode & 2 != 0
     sc.may_unmap = mode & 4 != 0
     memstall_enter(m)

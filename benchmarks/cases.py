@@ -55,8 +55,8 @@ def first_touch(pages: int = PAGES) -> Trace:
 
 def first_touch_of(trace: Trace) -> Trace:
     """A store to every page of a trace, in the order in which it comes to them."""
-    pages = trace & np.uint32(~WRITE & 0xFFFFFFFF)
-    return pages[np.sort(np.unique(pages, return_index=True)[1])] | np.uint32(WRITE)
+    pages = trace & ~WRITE
+    return pages[np.sort(np.unique(pages, return_index=True)[1])] | WRITE
 
 
 def engine_run(trace: Trace, pages: int, frames: int, swap: int, filled: bool) -> Callable[[], Run]:

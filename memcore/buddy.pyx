@@ -294,9 +294,11 @@ cdef pfn_t split_block(zone_t *z, page_t *frames, pfn_t pfn, int o, int order, b
     return pfn
 
 
-cdef inline void free_merging(zone_t *z, page_t *frames, pfn_t pfn, int order, bint foreign) noexcept nogil:
-    # gives a block back to one side's lists, merging with free buddies as far as possible
+cdef void free_one_page(zone_t *z, page_t *frames, pfn_t pfn, int order) noexcept nogil:
+    """Gives a block back, merging with free buddies as far as possible. All of it goes to the lists of its page
+    block, also what was in others before."""
     cdef pfn_t buddy
+    cdef bint foreign = in_foreign_block(z, pfn)
     z.nr_free += 1 << order
     while order < MAX_ORDER:
         buddy = pfn ^ (<pfn_t> 1 << order)
@@ -309,14 +311,6 @@ cdef inline void free_merging(zone_t *z, page_t *frames, pfn_t pfn, int order, b
         pfn &= ~(<pfn_t> 1 << order)
         order += 1
     area_add(z, frames, pfn, order, foreign)
-
-
-cdef void free_one_page(zone_t *z, page_t *frames, pfn_t pfn, int order) noexcept nogil:
-    """Gives a block back. All of it goes to the lists of its page block, also what was in others before."""
-    if in_foreign_block(z, pfn):
-        free_merging(z, frames, pfn, order, True)
-    else:
-        free_merging(z, frames, pfn, order, False)
 
 
 cdef inline int32_t clamp32(int32_t v, int32_t lo, int32_t hi) noexcept nogil:

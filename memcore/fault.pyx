@@ -10,9 +10,9 @@ from .debug cimport mm_prefetchw, mm_unlikely
 from .filemap cimport filemap_lookup, filemap_t
 from .frames cimport free_frame
 from .list cimport lru_list_add, lru_list_t
-from .lruvec cimport LRU_ACTIVE_ANON, LRU_INACTIVE_ANON
-from .machine cimport count, folio_add_lru, lru_add_drain, lru_add_to, lru_batch_add, machine_t, mm_charge
-from .mm cimport VM_FILE, VM_LOCKED, VM_SHARED, VM_WRITE, find_vma, mm_t, vma_t
+from .lruvec cimport LRU_ACTIVE_ANON, LRU_INACTIVE_ANON, LRU_UNEVICTABLE
+from .machine cimport count, lru_add_drain, lru_add_to, lru_batch_add, machine_t, mm_charge
+from .mm cimport VM_FILE, VM_LOCKED, VM_SHARED, VM_WRITE, find_vma, mm_t, update_hiwater_rss, vma_t
 from .node cimport node_t
 from .numa cimport numa_hint_fault
 from .page cimport (PG_ACTIVE, PG_ANON, PG_EXCLUSIVE, PG_KERNEL, PG_LOCKED, PG_LRU, PG_MLOCKED, PG_READAHEAD, PG_SWAPBACKED,
@@ -79,11 +79,11 @@ cdef inline void map_new(machine_t *m, mm_t *mm, vma_t *vma, vpn_t vpn, pfn_t pf
     cdef page_t *p = &m.frames[pfn]
     cdef zone_t *z = &m.zones[p.zone]
     cdef node_t *n = &m.nodes[z.nid]
+    cdef int lru = LRU_ACTIVE_ANON if p.flags & PG_ACTIVE else LRU_INACTIVE_ANON
     mm.pt.ptes[vpn] = pte_mkpresent(pfn, z.nid, flags | PTE_YOUNG)
     p.mapcount = 1
     mm.rss_anon += 1
-    if mm.rss_anon + mm.rss_file > mm.hiwater_rss:
-        mm.hiwater_rss = mm.rss_anon + mm.rss_file
+    update_hiwater_rss(mm)
     n.stat[NR_ANON_PAGES] += 1
     if mm_unlikely(vma.flags & VM_LOCKED):
         # straight to the unevictable list
@@ -91,9 +91,8 @@ cdef inline void map_new(machine_t *m, mm_t *mm, vma_t *vma, vpn_t vpn, pfn_t pf
         p.mlock_count = 1
         n.stat[NR_MLOCK] += 1
         count(m, UNEVICTABLE_PGS_CULLED, 1)
-        folio_add_lru(m, pfn)
-        return
-    lru_add_to(m, z, n, pfn, LRU_ACTIVE_ANON if p.flags & PG_ACTIVE else LRU_INACTIVE_ANON)
+        lru = LRU_UNEVICTABLE
+    lru_add_to(m, z, n, pfn, lru)
     if m.nr_cpus > 1:
         lru_batch_add(m, pfn)
 
@@ -183,8 +182,7 @@ cdef uint64_t do_anonymous_run(machine_t *m, thread_t *t, mm_t *mm, const uint32
     node.stat[NR_INACTIVE_ANON] += k
     z.nr_lru[LRU_INACTIVE_ANON] += k
     mm.rss_anon += k
-    if mm.rss_anon + mm.rss_file > mm.hiwater_rss:
-        mm.hiwater_rss = mm.rss_anon + mm.rss_file
+    update_hiwater_rss(mm)
     t.min_flt += k
     m.now += <ns_t> k * each
     return k
@@ -231,7 +229,7 @@ cdef int do_swap_page(machine_t *m, thread_t *t, mm_t *mm, vma_t *vma, vpn_t vpn
     cdef pfn_t pfn
     cdef page_t *p
     cdef uint64_t flags
-    cdef bint exclusive, retry = False
+    cdef bint exclusive, copies, retry = False
     if s.flags & SWP_HAS_CACHE:
         pfn = s.value
         vma.swap_ra_last = vpn  # where the scan has got to (lookup_swap_cache)
@@ -244,11 +242,9 @@ cdef int do_swap_page(machine_t *m, thread_t *t, mm_t *mm, vma_t *vma, vpn_t vpn
     else:
         major[0] = True
         t.fault_kind = LAT_SWAP_IN
-        if s.count == 1:
-            if swap_is_copy(m):
-                return swapin_direct(m, t, mm, vma, vpn, write, True)
-            if m.swap.nr_synchronous and swap_is_inline(m, slot):
-                return swapin_direct(m, t, mm, vma, vpn, write, False)
+        copies = swap_is_copy(m)
+        if s.count == 1 and (copies or m.swap.nr_synchronous and swap_is_inline(m, slot)):
+            return swapin_direct(m, t, mm, vma, vpn, write, copies)
         pfn = swapin_readahead(m, mm, vma, vpn, slot, &retry)
         if pfn == NIL:
             return MM_EINTR if t.killed else MM_EAGAIN

@@ -75,3 +75,8 @@ cdef inline vma_t *find_vma(mm_t *mm, vpn_t vpn) noexcept nogil:
     if mm.last_vma < mm.nr_vmas and v.start <= vpn < v.end and not v.flags & VM_UNMAPPED:
         return v
     return find_vma_slow(mm, vpn)
+
+
+cdef inline void update_hiwater_rss(mm_t *mm) noexcept nogil:
+    if mm.rss_anon + mm.rss_file > mm.hiwater_rss:
+        mm.hiwater_rss = mm.rss_anon + mm.rss_file

@@ -5,7 +5,7 @@
 # map its file.
 from .debug cimport MM_BUG_ON
 from .machine cimport machine_t, mod_node
-from .mm cimport VM_RECLAIM_MATTERS, mm_t
+from .mm cimport VM_RECLAIM_MATTERS, mm_t, update_hiwater_rss
 from .page cimport PG_ANON, PG_DIRTY, PG_EXCLUSIVE, PG_SWAPCACHE, page_t
 from .pte cimport PTE_DIRTY, PTE_YOUNG, pte_mapped, pte_mkswap, pte_pfn
 from .swapfile cimport SWP_EXCLUSIVE, swp_slot_t
@@ -51,8 +51,7 @@ cdef inline void page_add_rmap(machine_t *m, mm_t *mm, pfn_t pfn) noexcept nogil
         mm.rss_file += 1
         if p.mapcount == 1:
             mod_node(m, pfn, NR_MAPPED, 1)
-    if mm.rss_anon + mm.rss_file > mm.hiwater_rss:
-        mm.hiwater_rss = mm.rss_anon + mm.rss_file
+    update_hiwater_rss(mm)
 
 
 cdef inline void page_remove_rmap(machine_t *m, mm_t *mm, pfn_t pfn) noexcept nogil:

@@ -245,15 +245,15 @@ cdef inline int shrink_own(machine_t *m, node_t *n, pfn_t pfn, reclaim_stat_t *s
     0 if it goes back, -1 if it is another kind of page and nothing was done."""
     cdef page_t *p = &m.frames[pfn]
     cdef pte_t *pte = own_pte(m, p, pfn)
-    cdef uint32_t again
+    cdef bint again
     if mm_unlikely(pte == NULL):
         return -1
     if pte[0] & PTE_YOUNG:
         # activated the second time; nobody can foresee which time it is, so no branch
         pte[0] ^= PTE_YOUNG
-        again = p.flags & PG_REFERENCED
-        p.flags |= PG_REFERENCED | again >> 1      # PG_ACTIVE is the bit below
-        st.nr_activate += again != 0
+        again = p.flags & PG_REFERENCED != 0
+        p.flags |= PG_REFERENCED | PG_ACTIVE * <uint32_t> again
+        st.nr_activate += again
         return 0
     p.flags &= ~<uint32_t> PG_REFERENCED
     if mm_unlikely(not copy_out(m, n, p, pfn, pte)):

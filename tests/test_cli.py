@@ -24,7 +24,7 @@ workload = { kind = "uniform", size = "20MiB", accesses = 9000, writes = 1.0 }
 # Far longer than any test, whatever the host: at work, and asleep.
 LONG = TINY.replace("9000", "900_000_000_000")
 SLEEPS = TINY.replace("writes = 1.0 }", 'writes = 1.0 }\nstart = "9000h"')
-COMMAND = [sys.executable, "-W", "error", "-c", "from pymem.cli import main; main()"]
+COMMAND = [sys.executable, "-W", "error", "-m", "pymem"]
 
 
 def environment():

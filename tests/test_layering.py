@@ -57,7 +57,8 @@ PYMEM_ROWS = [
     "simulation saved",
     "reports interop sweeps validation hosts teaching",
     "comparison tuning",
-    "cli __main__",
+    "cli",
+    "__main__",
 ]
 # Rows that may import memcore, always at its door.
 MEMCORE_USERS = {"simulation", "saved", "result", "procfs", "compressed_pool"}

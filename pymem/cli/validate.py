@@ -31,7 +31,7 @@ def command(
 
     from pymem.errors import ValidationError
     from pymem.files import write_text
-    from pymem.validation import page, recording, runner, score, table
+    from pymem.validation import page, recording, runner, score, sweeps, table
 
     for path in (html, as_json):
         if path is not None and not path.absolute().parent.is_dir():
@@ -44,11 +44,13 @@ def command(
         disable=not sys.stderr.isatty(),
     )  # fmt: skip
     replays = list(steps)
-    pairs = score.pairs(known, {r.label: r.counters for r in replays if not r.left_out})
+    counters = {r.label: r.counters for r in replays if not r.left_out}
+    pairs = score.pairs(known, counters)
+    orders = sweeps.orders(known, counters)
     if as_json is not None:
         write_text(as_json, table.to_json(pairs))
     if html is not None:
-        write_text(html, page.page(pairs, replays, chosen))
+        write_text(html, page.page(pairs, replays, chosen, orders))
     console = Console(width=None if sys.stdout.isatty() else 120)
-    for part in table.render(pairs, replays, every=not wrong):
+    for part in table.render(pairs, replays, every=not wrong, orders=orders):
         console.print(part)

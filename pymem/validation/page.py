@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
-from pymem.validation.table import by_recording, error_text, share
+from pymem.validation.table import by_recording, by_sweep, error_text, in_order, share
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pymem.validation.recording import Recording
     from pymem.validation.runner import Replay
     from pymem.validation.score import Pair
+    from pymem.validation.sweeps import Order
 
 #: Counters whose course is drawn; counts from the first access, levels (nr_*) as they are.
 DRAWN = (
@@ -77,7 +78,31 @@ def plot(counter: str, kernel: dict[str, list[float]], simulated: dict[str, list
     )
 
 
-def page(pairs: Sequence[Pair], replays: Sequence[Replay], recordings: Sequence[Recording]) -> str:
+def sweep_section(orders: Sequence[Order]) -> str:
+    """What differs between settings, by sweep, and what lies otherwise than in the kernel; empty without a sweep."""
+    if not orders:
+        return ""
+    parts = [
+        f"<h2>Sweeps</h2><p><b>{in_order(orders)}</b> clear differences between two settings for the same accesses "
+        "have the direction they have in the kernel.</p>"
+    ]
+    for sweep, mine in by_sweep(orders).items():
+        rows = "".join(
+            f"<tr{'' if o.right else ' class=wrong'}><td>{o.counter}<td>{escape(o.lower)}<td>{o.kernel[0]:,.0f}"
+            f"<td>{o.simulated[0]:,.0f}<td>{escape(o.higher)}<td>{o.kernel[1]:,.0f}<td>{o.simulated[1]:,.0f}</tr>"
+            for o in sorted(mine, key=lambda o: o.right)
+        )
+        parts.append(
+            f"<details><summary><b>as {escape(sweep)}</b>{in_order(mine)}</summary><div class='scroll'><table>"
+            "<tr><th>counter<th>less in<th>kernel, most<th>simulated<th>more in<th>kernel, least<th>simulated</tr>"
+            f"{rows}</table></div></details>"
+        )
+    return "\n".join(parts)
+
+
+def page(
+    pairs: Sequence[Pair], replays: Sequence[Replay], recordings: Sequence[Recording], orders: Sequence[Order] = ()
+) -> str:
     """The page as text."""
     recorded = {r.label: r for r in recordings}
     simulated = {r.label: r for r in replays}
@@ -103,6 +128,7 @@ def page(pairs: Sequence[Pair], replays: Sequence[Replay], recordings: Sequence[
             "<div class='scroll'><table><tr><th>counter<th>kind<th>kernel, lowest<th>highest<th>simulated"
             f"<th>outside by</tr>{rows}</table></div></details>"
         )
+    parts.append(sweep_section(orders))
     left = [r for r in replays if r.left_out]
     parts += [f"<p>{escape(r.label)}: left out, {escape(r.left_out)}.</p>" for r in left]
     return "\n".join(parts) + "\n</html>\n"

@@ -51,14 +51,8 @@ class Pair:
     @property
     def right(self) -> bool:
         """See the module."""
-        low, high = self.kernel
-        if self.kind == "exact":
-            return low <= self.simulated <= high
-        if low - EVENTS <= self.simulated <= high + EVENTS:
-            return True
-        if self.kind == "timing":
-            return low / TIMING_FACTOR <= self.simulated <= high * TIMING_FACTOR
-        return low * (1 - POLICY_SHARE) <= self.simulated <= high * (1 + POLICY_SHARE)
+        least, most = window(self.kind, self.kernel)
+        return least <= self.simulated <= most
 
     @property
     def empty(self) -> bool:
@@ -87,6 +81,17 @@ class Pair:
             "kernel": [_plain(self.kernel[0]), _plain(self.kernel[1])], "simulated": _plain(self.simulated),
             "right": self.right,
         }  # fmt: skip
+
+
+def window(kind: str, kernel: tuple[float, float]) -> tuple[float, float]:
+    """The least and the most that is right where the kernel's own runs lie in a range; see the module."""
+    low, high = kernel
+    if kind == "exact":
+        return kernel
+    least, most = (low / TIMING_FACTOR, high * TIMING_FACTOR) if kind == "timing" else (
+        low * (1 - POLICY_SHARE), high * (1 + POLICY_SHARE)
+    )
+    return min(least, low - EVENTS), max(most, high + EVENTS)
 
 
 def _plain(value: float) -> float | int:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from pymem.validation.runner import Replay
     from pymem.validation.score import Pair
+    from pymem.validation.sweeps import Order
 
 
 def scored(pairs: Sequence[Pair]) -> list[Pair]:
@@ -42,8 +43,23 @@ def error_text(pair: Pair) -> str:
     return f"{pair.error:+.1%}" if abs(pair.error) < 10 else f"x{pair.error + 1:.0f}"
 
 
-def render(pairs: Sequence[Pair], replays: Sequence[Replay], every: bool = True) -> list[RenderableType]:
-    """Tables per recording, then the scores. With `every` false only the pairs that are wrong are listed."""
+def in_order(orders: Sequence[Order]) -> str:
+    """``"227 of 229"``: differences between settings that lie as in the kernel."""
+    return f"{sum(order.right for order in orders)} of {len(orders)}"
+
+
+def by_sweep(orders: Sequence[Order]) -> dict[str, list[Order]]:
+    """The differences by sweep."""
+    out: dict[str, list[Order]] = {}
+    for order in orders:
+        out.setdefault(order.sweep, []).append(order)
+    return out
+
+
+def render(
+    pairs: Sequence[Pair], replays: Sequence[Replay], every: bool = True, orders: Sequence[Order] = ()
+) -> list[RenderableType]:
+    """Tables per recording, then the scores and sweeps. With `every` false only the pairs that are wrong are listed."""
     from rich.table import Table
     from rich.text import Text
 
@@ -75,9 +91,31 @@ def render(pairs: Sequence[Pair], replays: Sequence[Replay], every: bool = True)
             scores.add_row(f"all {kind} counters", share(mine), style="bold")
     scores.add_row("everything", share(pairs), style="bold")
     out.append(scores)
+    if orders:
+        out += _sweep_table(orders)
     missing = Counter(replay.left_out for replay in replays if replay.left_out)
     out += [Text(f"{n} recordings left out: {why}.", style="dim") for why, n in missing.items()]
     return out
+
+
+def _sweep_table(orders: Sequence[Order]) -> list[RenderableType]:
+    from rich.table import Table
+    from rich.text import Text
+
+    sums = Table(box=None, pad_edge=False, header_style="bold")
+    sums.add_column("same accesses as")
+    sums.add_column("differences between settings as recorded", justify="right")
+    for sweep, mine in by_sweep(orders).items():
+        sums.add_row(sweep, in_order(mine))
+    sums.add_row("every sweep", in_order(orders), style="bold")
+    wrong = [
+        Text(
+            f"{o.counter}: the kernel counts less in {o.lower} ({o.kernel[0]:,.0f}) than in {o.higher} "
+            f"({o.kernel[1]:,.0f}), simulated {o.simulated[0]:,.0f} and {o.simulated[1]:,.0f}", style="red",
+        )
+        for o in orders if not o.right
+    ]  # fmt: skip
+    return [Text("\nSweeps", style="bold"), sums, *wrong]
 
 
 def to_json(pairs: Sequence[Pair]) -> str:

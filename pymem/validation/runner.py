@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pymem.errors import PymemError, ValidationError
@@ -38,8 +39,8 @@ class Replay:
     left_out: str = ""
 
 
-def replay(recording: Recording) -> Replay:
-    """Simulate one recording.
+def replay(recording: Recording, pace: float = 1.0) -> Replay:
+    """Simulate one recording; `pace` as for `pymem.validation.scenarios.scenario`.
 
     Raises
     ------
@@ -61,7 +62,7 @@ def replay(recording: Recording) -> Replay:
         })  # fmt: skip
 
     try:
-        scenario = scenarios.scenario(recording, at)
+        scenario = scenarios.scenario(recording, at, pace)
         run = Simulation(scenario)
         if recording.mode == "oom":
             while run.step():
@@ -85,10 +86,10 @@ def replay(recording: Recording) -> Replay:
     return out
 
 
-def replay_all(recordings: Sequence[Recording], threads: int = 2) -> Iterator[Replay]:
+def replay_all(recordings: Sequence[Recording], threads: int = 2, pace: float = 1.0) -> Iterator[Replay]:
     """Simulate recordings, several at once, in their order; the results do not depend on `threads`."""
     pool = ThreadPoolExecutor(threads)
     try:
-        yield from pool.map(replay, recordings)
+        yield from pool.map(partial(replay, pace=pace), recordings)
     finally:  # after Ctrl-C: what runs ends, what waits does not begin
         pool.shutdown(cancel_futures=True)

@@ -275,9 +275,12 @@ def records(spec: Spec, words: NDArray[np.uint32]) -> NDArray[Any]:
     return pack(page, op)
 
 
-def scenario(recording: Recording, at: Callable[[int], None]) -> Scenario:
-    """The scenario of a recording; `at` is called at the checkpoints of its series and after the last access."""
-    factors = slowness(recording)
+def scenario(recording: Recording, at: Callable[[int], None], pace: float = 1.0) -> Scenario:
+    """The scenario of a recording; `at` is called at the checkpoints of its series and after the last access.
+
+    `pace` multiplies the time that the emulated CPU takes for everything: what hangs on chance differs with it.
+    """
+    factors = {name: factor * pace for name, factor in slowness(recording).items()}
     costs = {name: cost.default for name, cost in COSTS.items()}
     if recording.compressor:
         codec = get_codec(recording.compressor).cost

@@ -1,12 +1,17 @@
 # Physical memory of one zone: free blocks by order, per-CPU lists, watermarks.
 from .page cimport page_t
-from .types cimport MAX_NR_ZONES, NR_ORDERS, PAGEBLOCK_ORDER, int32_t, int64_t, nid_t, pfn_t, uint64_t, uint8_t
+from .types cimport (MAX_NR_ZONES, NR_ORDERS, PAGEBLOCK_ORDER, PCP_ORDERS, int32_t, int64_t, nid_t, pfn_t,
+                     uint64_t, uint8_t)
 from .vmstat cimport NR_ZONE_STATS
 from .watermark cimport NR_WMARK
 
 ctypedef struct free_area_t:
     pfn_t head                   # doubly linked through page_t.swap (next) and page_t.lru (previous)
     uint64_t nr_free
+
+ctypedef struct pcp_list_t:      # blocks, linked like free ones
+    pfn_t head                   # hot: freed last
+    pfn_t tail
 
 ctypedef struct per_cpu_pages_t:
     pfn_t *pages                 # a stack: the top is hot, the bottom goes back to the buddy first
@@ -16,6 +21,8 @@ ctypedef struct per_cpu_pages_t:
     int32_t high                 # 6.12: grows towards high_max
     int32_t free_count           # 6.12: pages freed in a row; 6.1: how often the batch freed has doubled (free_factor)
     int32_t alloc_factor         # 6.12: how often the batch fetched has doubled
+    pcp_list_t kernel[PCP_ORDERS]  # of the kernel's page blocks, by order
+    int32_t kernel_count         # pages in them
 
 ctypedef struct zone_t:
     nid_t nid
@@ -55,16 +62,14 @@ ctypedef struct zone_t:
 
 cdef int zone_init(zone_t *z, nid_t nid, int idx, int zid, int64_t start_pfn, int64_t spanned, int64_t managed,
                    int nr_cpus) except -1
-cdef int zone_init_pcp(zone_t *z, int node_cpus, int64_t high_fraction, bint v612) except -1
 cdef int64_t zone_layout(const zone_t *z, int64_t nr_free) noexcept nogil
 cdef int zone_init_free(zone_t *z, page_t *frames, int64_t nr_free) except -1
 cdef void zone_free(zone_t *z) noexcept nogil
+cdef pfn_t rmqueue_smallest(zone_t *z, page_t *frames, int order, bint foreign) noexcept nogil
 cdef pfn_t rmqueue_buddy(zone_t *z, page_t *frames, int order, bint foreign) noexcept nogil
 cdef void free_one_page(zone_t *z, page_t *frames, pfn_t pfn, int order) noexcept nogil
-cdef void pcp_refill(zone_t *z, page_t *frames, int cpu, bint v612) noexcept nogil
-cdef void pcp_spill(zone_t *z, page_t *frames, int cpu, int n) noexcept nogil
-cdef void free_unref_page(zone_t *z, page_t *frames, pfn_t pfn, int cpu, bint v612) noexcept nogil
-cdef void drain_zone_pages(zone_t *z, page_t *frames) noexcept nogil
+cdef void rmqueue_bulk(zone_t *z, page_t *frames, per_cpu_pages_t *p, int32_t n) noexcept nogil
+cdef int32_t free_bulk(zone_t *z, page_t *frames, per_cpu_pages_t *p, int32_t n) noexcept nogil
 cdef int zone_verify(zone_t *z, page_t *frames) except -1
 
 
@@ -94,18 +99,3 @@ cdef inline bint zone_watermark_ok(const zone_t *z, int order, int64_t mark, int
         if z.free_area[o].nr_free or z.foreign_area[o].nr_free:
             return True
     return False
-
-
-cdef inline pfn_t pcp_pop(per_cpu_pages_t *p) noexcept nogil:
-    cdef int32_t at
-    if p.count == 0:
-        return 0
-    p.count -= 1
-    at = p.bottom + p.count
-    return p.pages[at - p.cap if at >= p.cap else at]
-
-
-cdef inline void pcp_push(per_cpu_pages_t *p, pfn_t pfn) noexcept nogil:
-    cdef int32_t at = p.bottom + p.count
-    p.pages[at - p.cap if at >= p.cap else at] = pfn
-    p.count += 1

@@ -1,8 +1,7 @@
-"""The buddy allocator of one zone, and the per-CPU lists in front of it (mm/page_alloc.c).
+"""The buddy allocator of one zone (mm/page_alloc.c).
 
 Free blocks of 2^order frames hang in one list per order; a block is split on allocation and merged with
-its buddy (pfn ^ 2^order) on free. Order-0 requests go through a per-CPU stack that is refilled and
-spilled in batches.
+its buddy (pfn ^ 2^order) on free.
 
 Of migrate types there are two: what programs get is movable, and some page blocks are of the kernel's unmovable or
 reclaimable memory ("foreign"). Each has lists of its own. When one side has no page left it takes the other's
@@ -17,13 +16,9 @@ from libc.stdlib cimport calloc, free
 
 from .debug cimport MM_BUG_ON, mm_likely
 from .page cimport PG_BUDDY, PG_FOREIGN, PG_LRU, PG_PCP, page_t
-from .types cimport (MAX_NR_ZONES, MAX_ORDER, NR_ORDERS, PAGEBLOCK_ORDER, PAGEBLOCK_PAGES, int32_t, int64_t, nid_t, pfn_t,
-                     uint8_t, uint32_t)
-from .watermark cimport WMARK_HIGH, WMARK_LOW, zone_batchsize
-
-
-cdef enum:
-    PCP_BATCH_SCALE_MAX = 5
+from .types cimport (MAX_ORDER, NR_ORDERS, PAGEBLOCK_ORDER, PAGEBLOCK_PAGES, int32_t, int64_t, nid_t, pfn_t, uint8_t,
+                     uint32_t)
+from .watermark cimport zone_batchsize
 
 
 cdef int zone_init(zone_t *z, nid_t nid, int idx, int zid, int64_t start_pfn, int64_t spanned, int64_t managed,
@@ -41,33 +36,6 @@ cdef int zone_init(zone_t *z, nid_t nid, int idx, int zid, int64_t start_pfn, in
     z.pcp = <per_cpu_pages_t *> calloc(nr_cpus, sizeof(per_cpu_pages_t))
     if z.pcp == NULL:
         raise MemoryError("per-CPU lists")
-    return 0
-
-
-cdef int zone_init_pcp(zone_t *z, int node_cpus, int64_t high_fraction, bint v612) except -1:
-    """Sizes the per-CPU lists (zone_set_pageset_high_and_batch) once the watermarks are known.
-
-    Without vm.percpu_pagelist_high_fraction a list holds the LOW watermark divided by the node's CPUs;
-    6.12 lets it grow to an eighth of the zone. Raises MemoryError.
-    """
-    cdef int64_t share = 1 if node_cpus < 1 else node_cpus
-    cdef int64_t lo, hi
-    cdef int c
-    if high_fraction:
-        lo = hi = z.managed // high_fraction // share
-    else:
-        lo = z.wmark[WMARK_LOW] // share
-        hi = z.managed // 8 // share if v612 else lo
-    z.pcp_high_min = <int32_t> max(lo, 4 * z.pcp_batch)
-    z.pcp_high_max = <int32_t> min(max(hi, 4 * z.pcp_batch), 1 << 24)
-    if z.pcp_high_min > z.pcp_high_max:
-        z.pcp_high_min = z.pcp_high_max
-    for c in range(z.nr_cpus):
-        z.pcp[c].cap = z.pcp_high_max + 2 * z.pcp_batch + 64
-        z.pcp[c].high = z.pcp_high_min
-        z.pcp[c].pages = <pfn_t *> calloc(z.pcp[c].cap, sizeof(pfn_t))
-        if z.pcp[c].pages == NULL:
-            raise MemoryError("per-CPU lists")
     return 0
 
 
@@ -313,31 +281,10 @@ cdef void free_one_page(zone_t *z, page_t *frames, pfn_t pfn, int order) noexcep
     area_add(z, frames, pfn, order, foreign)
 
 
-cdef inline int32_t clamp32(int32_t v, int32_t lo, int32_t hi) noexcept nogil:
-    return lo if v < lo else (hi if v > hi else v)
-
-
-cdef inline int32_t nr_pcp_alloc(zone_t *z, per_cpu_pages_t *p) noexcept nogil:
-    """How many pages 6.12 fetches at once: batches double while nothing is freed in between."""
-    cdef int32_t batch = z.pcp_batch << p.alloc_factor, most
-    p.high = clamp32(p.high, z.pcp_high_min, z.pcp_high_max)
-    if z.pcp_high_min != z.pcp_high_max and not z.below_high:
-        p.high = clamp32(p.high + batch, z.pcp_high_min, z.pcp_high_max)
-    most = max(p.high - p.count - z.pcp_batch, z.pcp_batch)
-    if batch <= most and p.alloc_factor < PCP_BATCH_SCALE_MAX:
-        p.alloc_factor += 1
-    return min(batch, most)
-
-
-cdef void pcp_refill(zone_t *z, page_t *frames, int cpu, bint v612) noexcept nogil:
-    """rmqueue_bulk: a batch from the buddy."""
-    cdef per_cpu_pages_t *p = &z.pcp[cpu]
-    cdef int32_t n = nr_pcp_alloc(z, p) if v612 else z.pcp_batch, room
+cdef void rmqueue_bulk(zone_t *z, page_t *frames, per_cpu_pages_t *p, int32_t n) noexcept nogil:
+    """n pages for programs onto a CPU's stack."""
     cdef int o, order, i
     cdef pfn_t pfn
-    room = p.cap - p.count
-    if n > room:
-        n = room
     while n > 0:
         # page by page the kernel would split the smallest block from its start: take what is wanted of it in one go
         o = smallest(z.free_area, 0)
@@ -361,9 +308,8 @@ cdef void pcp_refill(zone_t *z, page_t *frames, int cpu, bint v612) noexcept nog
         n -= 1 << order
 
 
-cdef void pcp_spill(zone_t *z, page_t *frames, int cpu, int n) noexcept nogil:
-    """free_pcppages_bulk: the n coldest pages go back to the buddy."""
-    cdef per_cpu_pages_t *p = &z.pcp[cpu]
+cdef int32_t free_bulk(zone_t *z, page_t *frames, per_cpu_pages_t *p, int32_t n) noexcept nogil:
+    """The n coldest pages of a CPU's stack, or all if it has fewer; how many they were."""
     cdef int32_t at = p.bottom
     cdef int _i
     n = min(n, p.count)
@@ -375,57 +321,7 @@ cdef void pcp_spill(zone_t *z, page_t *frames, int cpu, int n) noexcept nogil:
             at = 0
     p.bottom = at
     p.count -= n
-
-
-cdef inline int32_t nr_pcp_high(zone_t *z, per_cpu_pages_t *p) noexcept nogil:
-    """How long a list may be in 6.12: it shrinks while the zone is short, and grows with runs of frees."""
-    cdef int32_t high = clamp32(p.high, z.pcp_high_min, z.pcp_high_max)
-    cdef int32_t freed = max(p.free_count, z.pcp_batch)
-    p.high = high
-    if z.reclaim_active:
-        p.high = max(high - freed, z.pcp_high_min)
-        return min(4 * z.pcp_batch, p.high)
-    if z.pcp_high_min == z.pcp_high_max:
-        return high
-    if z.below_high:
-        p.high = max(high - freed, z.pcp_high_min)
-        return max(p.count, z.pcp_high_min)
-    if p.count >= high:
-        p.high = clamp32(max(high, p.free_count + z.pcp_batch), z.pcp_high_min, z.pcp_high_max)
-    return high
-
-
-cdef void free_unref_page(zone_t *z, page_t *frames, pfn_t pfn, int cpu, bint v612) noexcept nogil:
-    """A page goes to the CPU's list, which is spilled when it is over its mark (free_unref_page_commit)."""
-    cdef per_cpu_pages_t *p = &z.pcp[cpu]
-    cdef int32_t batch = z.pcp_batch, high, n
-    frames[pfn].flags = PG_PCP
-    pcp_push(p, pfn)
-    if v612:
-        p.alloc_factor >>= 1
-        if p.free_count < batch << PCP_BATCH_SCALE_MAX:
-            p.free_count += 1
-        high = nr_pcp_high(z, p)
-        n = p.free_count
-    else:
-        high = z.pcp_high_min
-        if z.reclaim_active and batch * 4 < high:
-            high = batch * 4
-        n = batch << p.free_count
-    if p.count < high and p.count < p.cap - 1:
-        return
-    if not v612 and high - batch > n and p.free_count < 16:
-        p.free_count += 1
-    n = clamp32(n, batch, max(high - batch, batch))
-    pcp_spill(z, frames, cpu, n)
-    if z.below_high and zone_watermark_ok(z, 0, wmark_pages(z, WMARK_HIGH), MAX_NR_ZONES - 1, z.nr_free):
-        z.below_high = False
-
-
-cdef void drain_zone_pages(zone_t *z, page_t *frames) noexcept nogil:
-    cdef int c
-    for c in range(z.nr_cpus):
-        pcp_spill(z, frames, c, z.pcp[c].count)
+    return n
 
 
 cdef int64_t verify_area(zone_t *z, page_t *frames, int order, bint foreign) except -1:

@@ -381,7 +381,7 @@ cdef class Engine:
                 "protection": [z.lowmem_reserve[j] for j in range(MAX_NR_ZONES)],
                 "lru": [z.nr_lru[j] for j in range(5)], "write_pending": z.nr_write_pending,
                 "free_area": [z.free_area[j].nr_free + z.foreign_area[j].nr_free for j in range(11)],
-                "pcp": [{"count": z.pcp[c].count, "high": z.pcp[c].high, "batch": z.pcp_batch}
+                "pcp": [{"count": z.pcp[c].count + z.pcp[c].kernel_count, "high": z.pcp[c].high, "batch": z.pcp_batch}
                         for c in range(m.nr_cpus)],
                 "stat": {name: z.stat[j] for j, name in enumerate(ZONE_STAT_NAMES)},
             })

@@ -5,7 +5,7 @@
     swap entry          swap cache, or a read of the slot with its neighbours
     read-only, written  reuse in place, or copy
 """
-from .buddy cimport pcp_pop, per_cpu_pages_t, zone_t
+from .buddy cimport per_cpu_pages_t, zone_t
 from .debug cimport mm_prefetchw, mm_unlikely
 from .filemap cimport filemap_lookup, filemap_t
 from .frames cimport free_frame
@@ -22,6 +22,7 @@ from .pagetable cimport PTE_AHEAD, pte_table_missing
 from .pageout cimport (page_put, swap_is_inline, swap_put, swap_read_direct, try_to_free_swap, wait_on_page,
                        workingset_refault)
 from .placement cimport task_zonelist, vma_zonelist
+from .pcp cimport pcp_pop
 from .pte cimport PTE_DIRTY, PTE_PRESENT, PTE_PROTNONE, PTE_SWAP, PTE_WRITE, PTE_YOUNG, pte_mkpresent, pte_pfn
 from .readahead cimport filemap_fault
 from .rmap cimport munlock_page, page_add_rmap, page_remove_rmap

@@ -1,6 +1,7 @@
 # Taking frames out of a zone and giving them back, with all counters.
-from .buddy cimport pcp_pop, per_cpu_pages_t, zone_t
+from .buddy cimport per_cpu_pages_t, zone_t
 from .machine cimport count, machine_t
+from .pcp cimport pcp_pop
 from .types cimport pfn_t
 from .vmstat cimport PGALLOC_DMA
 

@@ -3,13 +3,13 @@
 Nothing here looks at watermarks; page_alloc decides who may allocate.
 """
 from .balance cimport boost_watermark
-from .buddy cimport (drain_zone_pages, free_one_page, free_unref_page, in_foreign_block, pcp_pop, pcp_refill,
-                     per_cpu_pages_t, rmqueue_buddy, wmark_pages, zone_t, zone_watermark_ok)
+from .buddy cimport free_one_page, in_foreign_block, per_cpu_pages_t, rmqueue_buddy, wmark_pages, zone_t, zone_watermark_ok
 from .debug cimport MM_BUG_ON
 from .machine cimport count, machine_t
 from .node cimport node_t
 from .page cimport PG_BUDDY, PG_KERNEL, PG_LRU, PG_PCP, page_t
-from .types cimport MAX_NR_ZONES, ZONE_NORMAL, MM_ENOMEM, MM_OK, pfn_t, uint8_t
+from .pcp cimport drain_zone_pages, free_unref_page, pcp_alloc_kernel, pcp_free_kernel, pcp_pop, pcp_refill
+from .types cimport MAX_NR_ZONES, PCP_ORDERS, ZONE_NORMAL, MM_ENOMEM, MM_OK, pfn_t, uint8_t
 from .vmstat cimport (NR_ZSPAGES, NUMA_FOREIGN, NUMA_HIT, NUMA_LOCAL, NUMA_MISS, NUMA_OTHER,
                       PGALLOC_DMA, PGFREE)
 from .watermark cimport WMARK_LOW, WMARK_MIN
@@ -27,6 +27,8 @@ cdef pfn_t rmqueue_slow(machine_t *m, int zone, int order, bint kernel) noexcept
             pcp_refill(z, m.frames, m.cpu, not m.v61)
         pfn = pcp_pop(pcp)
         pcp.free_count >>= 1
+    elif kernel and z.block_foreign != NULL and order < PCP_ORDERS:
+        pfn = pcp_alloc_kernel(z, m.frames, m.cpu, order, not m.v61)
     else:
         pfn = rmqueue_buddy(z, m.frames, order, kernel)
     if pfn:
@@ -60,17 +62,19 @@ cdef void free_frame(machine_t *m, pfn_t pfn) noexcept nogil:
     p.pins = 0
     count(m, PGFREE, 1)
     if in_foreign_block(z, pfn):
-        # the kernel keeps it in a list that programs get nothing from
-        p.flags = 0
-        free_one_page(z, m.frames, pfn, 0)
+        pcp_free_kernel(z, m.frames, pfn, m.cpu, 0, not m.v61)
         return
     free_unref_page(z, m.frames, pfn, m.cpu, not m.v61)
 
 
 cdef void free_block(machine_t *m, pfn_t pfn, int order) noexcept nogil:
+    cdef zone_t *z = &m.zones[m.frames[pfn].zone]
     m.frames[pfn].flags = 0
     count(m, PGFREE, 1 << order)
-    free_one_page(&m.zones[m.frames[pfn].zone], m.frames, pfn, order)
+    if order < PCP_ORDERS and in_foreign_block(z, pfn):
+        pcp_free_kernel(z, m.frames, pfn, m.cpu, order, not m.v61)
+    else:
+        free_one_page(z, m.frames, pfn, order)
 
 
 cdef void drain_all_pages(machine_t *m) noexcept nogil:

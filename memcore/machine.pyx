@@ -4,7 +4,7 @@ from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memcpy
 
 from .blkdev cimport blkdev_free
-from .buddy cimport zone_free, zone_init_pcp, zone_t, zone_verify
+from .buddy cimport zone_free, zone_t, zone_verify
 from .coro cimport coro_free
 from .filemap cimport filemap_free, filemap_t, filemap_verify
 from .hostmem cimport host_free, host_zalloc
@@ -13,6 +13,7 @@ from .lruvec cimport LRUVEC_ACTIVATE_ANON, LRUVEC_ACTIVATE_FILE, NR_LRU, lruvec_
 from .mm cimport mm_free, mm_t, mm_verify_vmas
 from .node cimport node_t
 from .page cimport PG_ANON, PG_BUDDY, PG_ISOLATED, PG_KERNEL, PG_LRU_BATCH, PG_PCP, PG_SWAPCACHE, page_t
+from .pcp cimport pcp_count, pcp_verify, zone_init_pcp
 from .psi cimport NR_MEMSTALL, NR_MEMSTALL_RUNNING, psi_change
 from .pte cimport PTE_SWAP, pte_mapped, pte_pfn
 from .swapfile cimport SWP_HAS_CACHE, swap_free_all, swap_verify
@@ -282,9 +283,10 @@ cdef int verify_frames(machine_t *m) except -1:
         if m.zones[i].managed == 0:
             continue
         zone_verify(&m.zones[i], m.frames)
+        pcp_verify(&m.zones[i], m.frames)
         pcp = 0
         for c in range(m.zones[i].nr_cpus):
-            pcp += m.zones[i].pcp[c].count
+            pcp += pcp_count(&m.zones[i].pcp[c])
         all_pcp += pcp
         all_free += m.zones[i].nr_free
         for j in range(NR_LRU):

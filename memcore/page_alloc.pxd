@@ -1,6 +1,7 @@
 # The zoned page allocator: watermarks decide, reclaim helps, the OOM killer ends it. (mm/page_alloc.c)
-from .buddy cimport pcp_pop, per_cpu_pages_t, zone_t
+from .buddy cimport per_cpu_pages_t, zone_t
 from .machine cimport machine_t
+from .pcp cimport pcp_pop
 from .types cimport pfn_t, uint64_t
 from .vmstat cimport NUMA_HIT, NUMA_LOCAL, NUMA_OTHER, PGALLOC_DMA
 from .watermark cimport WMARK_HIGH, WMARK_LOW

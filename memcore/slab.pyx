@@ -142,7 +142,7 @@ cdef int slab_place(machine_t *m) except -1:
     n.stat[NR_SLAB_UNRECLAIMABLE] = m.p.slab_unreclaimable
     k = z.held_end - z.nr_lru[LRU_ACTIVE_FILE]
     for j in range(m.nr_cpus):
-        k -= z.pcp[j].count
+        k -= z.pcp[j].count      # the kernel's own lists hold pages of its page blocks, above
     m.slab_freeable = min(m.p.slab_freeable, max(0, z.managed - z.nr_free), max(0, k - z.start_pfn))
     m.slab_pool = k - m.slab_freeable
     for k in range(m.slab_freeable):

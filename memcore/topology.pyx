@@ -3,14 +3,15 @@
 from libc.stdlib cimport calloc
 from libc.string cimport memset
 
-from .buddy cimport pcp_push, zone_init, zone_init_free, zone_layout, zone_t
+from .buddy cimport zone_init, zone_init_free, zone_layout, zone_t
 from .machine cimport last_cpu, machine_finish_zones, machine_t
 from .mempolicy cimport MPOL_BIND, MPOL_DEFAULT, MPOL_LOCAL, mempolicy_t
 from .node cimport node_build_zonelist, node_t
 from .page cimport PG_PCP
+from .pcp cimport pcp_fill_half, pcp_half, pcp_push
 from .page_alloc cimport build_zonelist
 from .slab cimport metadata_place, slab_caches_init, slab_place
-from .types cimport MAX_NODES, MAX_NR_ZONES, int32_t, int64_t, uint32_t, uint64_t, uint8_t
+from .types cimport MAX_NODES, MAX_NR_ZONES, PAGEBLOCK_PAGES, int32_t, int64_t, uint32_t, uint64_t, uint8_t
 from .vmstat cimport NR_KERNEL_PINNED
 from .zonelist cimport zonelist_t
 
@@ -39,6 +40,26 @@ cdef int add_zones(machine_t *m, node_t *n, zones) except -1:
     return 0
 
 
+cdef int64_t fill_kernel_lists(machine_t *m, node_t *n, zone_t *z, int64_t free, int64_t listed,
+                               int64_t metadata) except -1:
+    """Makes `free` frames of the zone free; where it knows page blocks of the kernel's, some of the `listed` ones wait
+    in the lists that its CPUs have for these, if there is room for that. Returns how many."""
+    cdef int64_t half = pcp_half(z) if z.foreign else 0
+    cdef int64_t kept = min(listed // half, <int64_t> n.nr_cpus) * half if half else 0
+    cdef int64_t below = listed - kept + metadata
+    cdef int64_t left, first = zone_layout(z, free + kept)
+    cdef int cpu
+    if first < z.start_pfn or below and (first & ~<int64_t> (PAGEBLOCK_PAGES - 1)) - below < z.start_pfn:
+        kept = 0
+    left = kept
+    zone_init_free(z, m.frames, free + kept)
+    for cpu in range(m.nr_cpus):
+        if m.cpus[cpu].nid == n.nid and left > 0:
+            pcp_fill_half(z, m.frames, cpu)
+            left -= half
+    return kept
+
+
 cdef int fill_zones(machine_t *m, node_t *n, zones) except -1:
     """What is free at the start, what lies in a per-CPU list, and what the kernel holds."""
     cdef zone_t *z
@@ -56,7 +77,7 @@ cdef int fill_zones(machine_t *m, node_t *n, zones) except -1:
         listed = min(<int64_t> zs.get("percpu", 0), z.managed - free, z.pcp_high_max)
         metadata = zs.get("metadata", 0)
         n.stat[NR_KERNEL_PINNED] += z.managed - free - listed
-        zone_init_free(z, m.frames, free)
+        listed -= fill_kernel_lists(m, n, z, free, listed, metadata)
         first = z.held_end
         if listed + metadata and first - listed - metadata < z.start_pfn:
             raise ValueError(f"zone {zs['idx']} of node {n.nid}: no room for {listed} pages of per-CPU lists and "

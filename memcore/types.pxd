@@ -20,6 +20,7 @@ cdef enum:
     MAX_NR_ZONES = 4         # DMA, DMA32, NORMAL, MOVABLE
     NR_ORDERS = 11           # buddy orders 0..10
     MAX_ORDER = 10
+    PCP_ORDERS = 4           # blocks of up to 8 pages come out of per-CPU lists too (PAGE_ALLOC_COSTLY_ORDER)
     PAGEBLOCK_ORDER = 9      # a page block is 2 MiB: mobility is decided for all of it
     PAGEBLOCK_PAGES = 512
     SWAP_CLUSTER_MAX = 32

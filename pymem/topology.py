@@ -56,7 +56,8 @@ class Zone:
     free : int
         What is not in use when the run begins.
     percpu : int
-        Further free pages, in per-CPU lists: a machine that has run for a while has some hundred.
+        Further free pages, in per-CPU lists: a machine that has run for a while has some hundred.  In a zone with
+        `foreign` pages some of them are in the lists of the kernel's own blocks.
     metadata : int
         Pages of the kernel's in which a mounted file system keeps its superblock, group descriptors and bitmaps open:
         on the active file list, where reclaim meets them in vain.

@@ -20,7 +20,7 @@ MEMCORE_LEVELS = [
     "vmstat page pte params clock coro records zonelist zpool",  # 1
     "list watermark pagetable filemap memcg swapfile zsmalloc zbud blkdev psi thread mempolicy",  # 2
     "buddy lruvec mm",  # 3
-    "node workingset",  # 4
+    "node workingset pcp",  # 4
     "machine",  # 5
     "balance",  # 6
     "frames rmap sample content placement timer",  # 7

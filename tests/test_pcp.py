@@ -1,0 +1,115 @@
+"""Lists of pages per CPU in front of the buddy allocator: those of the kernel's page blocks, fetched in batches."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from lab import NO_SLAB, Lab, anon, file, op, store
+
+from pymem import Machine
+from pymem.devices import SwapDevice
+from pymem.records import Op
+from pymem.topology import Node, Zone
+
+BATCH = 15  # of a zone of 65,535 pages (zone_batchsize)
+FREE = 21_022
+#: Pages of one CPU's lists after a long time: of single ones half of a batch, 7; of blocks of 2 pages 3 (of 7), of 4
+#: one (of 3), of 8 one (of 2).
+HALF = 7 + 3 * 2 + 4 + 8
+
+
+def lab(kernel="6.1", cpus=1, pages=1 << 15, **more):
+    zone = Zone("Normal", 1, 65_535, 65_535, 65_535, FREE, foreign=1022, **more)
+    return Lab(Machine(nodes=[Node(zones=(zone,), cpus=cpus)], boot=NO_SLAB), kernel=kernel, a=(anon(pages),))
+
+
+def free(machine):
+    return machine.engine.zones()[0]["free"]
+
+
+def listed(machine):
+    return [p["count"] for p in machine.engine.zones()[0]["pcp"]]
+
+
+@pytest.mark.parametrize("stores", [1, 14, 15, 16, 30])
+def test_the_kernel_fetches_a_batch_of_its_own_pages_at_a_time(stores):
+    """Each store has a page table to itself, and the tables have one above them. Programs and the kernel have a list
+    each, both of batches of 15 in 6.1."""
+    machine = lab()
+    moved = machine.do("a", store([512 * k for k in range(stores)]))
+    assert (moved["nr_anon_pages"], moved["nr_page_table_pages"]) == (stores, stores + 1)
+    fetched = BATCH * (-(-stores // BATCH) + -(-(stores + 1) // BATCH))
+    assert FREE - free(machine) == fetched
+    assert listed(machine) == [fetched - stores - (stores + 1)]
+
+
+def test_batches_of_6_12_double_for_both_lists_together():
+    """A refill of either list doubles the next: one batch for the kernel's tables, two for the program."""
+    machine = lab("6.12")
+    machine.do("a", store([0]))
+    assert FREE - free(machine) == 15 + 30
+
+
+def test_a_zone_without_blocks_of_the_kernel_has_one_list():
+    zone = Zone("Normal", 1, 65_535, 65_535, 65_535, FREE)
+    machine = Lab(Machine(nodes=[Node(zones=(zone,), cpus=1)], boot=NO_SLAB), kernel="6.1", a=(anon(512),))
+    machine.do("a", store([0]))  # a page and two tables
+    assert FREE - free(machine) == BATCH
+    assert listed(machine) == [BATCH - 3]
+
+
+@pytest.mark.parametrize(("percpu", "cpus", "kept"), [(24, 1, 0), (25, 1, 25), (64, 1, 25), (64, 2, 50), (40, 2, 25)])
+def test_what_lies_in_lists_at_the_start_is_partly_the_kernels(percpu, cpus, kept):
+    machine = lab(percpu=percpu, cpus=cpus)
+    assert free(machine) == FREE
+    assert sum(listed(machine)) == percpu
+    assert listed(machine)[-1] == percpu - kept + (HALF if kept == cpus * HALF else 0)
+    machine.engine.verify()
+
+
+def test_tables_come_out_of_the_list_before_any_page_block_is_asked():
+    machine = lab(percpu=64)
+    machine.do("a", store([512 * k for k in range(6)]))  # seven tables
+    assert free(machine) == FREE
+    machine.do("a", store([512 * 6]))
+    assert free(machine) == FREE - BATCH
+
+
+@pytest.mark.parametrize(("metadata", "kept"), [(0, HALF), (10, 0)])
+def test_where_there_is_no_room_for_it_the_kernel_has_no_pages_in_lists(metadata, kept):
+    """Programs have all from the third page block on, 480 pages of the second are the kernel's. With 25 pages more for
+    programs these would lie in the first one, and what is held below has no place any more."""
+    pages = 126 * 512 + 480
+    zone = Zone("Normal", 1, 65_535, 65_535, 65_535, pages, foreign=480, percpu=HALF, metadata=metadata)
+    machine = Lab(Machine(nodes=[Node(zones=(zone,), cpus=1)], boot=NO_SLAB), kernel="6.1", a=(anon(1 << 13),))
+    assert (free(machine), listed(machine)) == (pages, [HALF])
+    machine.do("a", store([512 * k for k in range(10)]))
+    # 11 tables are more than the seven single pages that the kernel may have; if it has none, the program has 25
+    assert pages - free(machine) == (2 * BATCH if kept else BATCH)
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(["store", "read", "write", "give back", "madvise"]), st.integers(0, 2000), st.integers(1, 900)
+    ),
+    min_size=1, max_size=12,
+)  # fmt: skip
+
+
+@settings(max_examples=40, deadline=None)
+@given(steps=STEPS, kernel=st.sampled_from(["6.1", "6.12"]), cpus=st.integers(1, 3), foreign=st.integers(1, 900),
+       percpu=st.integers(0, 90))  # fmt: skip
+def test_no_page_is_lost_between_lists_and_blocks(steps, kernel, cpus, foreign, percpu):
+    """Whatever programs and reclaim do, every frame is in one place; the lab looks after each step."""
+    zone = Zone("Normal", 1, 8191, 8191, 8191, 3000 + foreign, foreign=foreign, percpu=percpu)
+    machine = Machine(nodes=[Node(zones=(zone,), cpus=cpus)], boot=NO_SLAB, swap=(SwapDevice(size="32MiB"),))
+    bench = Lab(machine, kernel=kernel, a=(anon(3000), file(3000)), b=(anon(3000),))
+    for i, (what, at, count) in enumerate(steps):
+        task = "b" if what in ("store", "give back") and i % 2 else "a"
+        if what == "store":
+            bench.do(task, store(range(at, at + count)))
+        elif what == "give back":
+            bench.do(task, op(Op.MUNMAP, at, count), op(Op.MMAP, at, count))
+        elif what == "madvise":
+            bench.do("a", op(Op.PAGEOUT, at, count))
+        else:
+            bench.do("a", op(Op.READ if what == "read" else Op.WRITE, 3000 + at, count))

@@ -49,6 +49,11 @@ cdef inline int32_t clamp32(int32_t v, int32_t lo, int32_t hi) noexcept nogil:
     return lo if v < lo else (hi if v > hi else v)
 
 
+cdef inline int32_t nr_blocks(int32_t batch, int order) noexcept nogil:
+    # how many blocks of an order make up a batch of pages
+    return max(batch >> order, 2) if batch > 1 else 1
+
+
 cdef inline int32_t nr_pcp_alloc(zone_t *z, per_cpu_pages_t *p, int order, bint v612) noexcept nogil:
     """How many blocks are fetched at once. In 6.12 batches of single pages double while nothing is freed in between."""
     cdef int32_t batch = z.pcp_batch, most
@@ -63,7 +68,7 @@ cdef inline int32_t nr_pcp_alloc(zone_t *z, per_cpu_pages_t *p, int order, bint 
             if batch <= most and p.alloc_factor < PCP_BATCH_SCALE_MAX:
                 p.alloc_factor += 1
             batch = min(batch, most)
-    return max(batch >> order, 2) if batch > 1 else 1
+    return nr_blocks(batch, order)
 
 
 cdef void pcp_refill(zone_t *z, page_t *frames, int cpu, bint v612) noexcept nogil:
@@ -138,26 +143,23 @@ cdef pfn_t pcp_alloc_kernel(zone_t *z, page_t *frames, int cpu, int order, bint 
 
 cdef int32_t pcp_half(const zone_t *z) noexcept nogil:
     """Pages of the kernel's in the lists of a CPU that has run for long: of each order half of what is fetched at once."""
-    cdef int32_t pages = 0, n
+    cdef int32_t pages = 0
     cdef int order
     for order in range(PCP_ORDERS):
-        n = z.pcp_batch >> order
-        pages += (max(n, 2) if z.pcp_batch > 1 else 1) // 2 << order
+        pages += nr_blocks(z.pcp_batch, order) // 2 << order
     return pages
 
 
 cdef void pcp_fill_half(zone_t *z, page_t *frames, int cpu) noexcept nogil:
     """The kernel's lists of a CPU as pcp_half says, as far as its page blocks have blocks of these orders."""
-    cdef int order, n
+    cdef int order, _i
     cdef pfn_t pfn
     for order in range(PCP_ORDERS):
-        n = (max(z.pcp_batch >> order, 2) if z.pcp_batch > 1 else 1) // 2
-        while n > 0:
+        for _i in range(nr_blocks(z.pcp_batch, order) // 2):
             pfn = rmqueue_smallest(z, frames, order, True)
             if pfn == 0:
                 return
             pcp_list_add(&z.pcp[cpu], frames, pfn, order, False)
-            n -= 1
 
 
 cdef void free_pcppages_bulk(zone_t *z, page_t *frames, int cpu, int32_t n, int first) noexcept nogil:

@@ -6,14 +6,18 @@ Nothing here is part of the API.
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
+from .buddy cimport zone_free, zone_init, zone_init_free, zone_t, zone_verify
 from .lruvec cimport inactive_is_low, lru_note_cost, lruvec_t
 from .mm cimport file_ra_t
+from .page cimport page_t
+from .pcp cimport (drain_zone_pages, free_unref_page, pcp_alloc_kernel, pcp_free_kernel, pcp_pop, pcp_refill, pcp_verify,
+                   zone_init_pcp)
 from .psi cimport PSI_FREQ_NS, PSI_MEM_SOME, psi_t, psi_update_averages
 from .readahead cimport ra_init_size, ra_next_size
 from .scan_count cimport scan_fractions, stats_due, stop_rule
 from .swap_state cimport swapin_nr_pages
-from .types cimport MAX_NR_ZONES, int64_t, uint32_t, uint64_t, uint8_t
-from .watermark cimport (calculate_min_free_kbytes, isqrt, setup_lowmem_reserve, setup_zone_wmarks,
+from .types cimport MAX_NR_ZONES, int64_t, pfn_t, uint32_t, uint64_t, uint8_t
+from .watermark cimport (WMARK_LOW, calculate_min_free_kbytes, isqrt, setup_lowmem_reserve, setup_zone_wmarks,
                          thp_min_free_kbytes, zone_batchsize)
 from .thread cimport latency_bucket
 from .workingset cimport workingset_eviction, workingset_test_recent
@@ -145,6 +149,58 @@ def py_refault(uint64_t between, lists, bint file, bint can_swap):
 
 def py_latency_bucket(int64_t ns):
     return latency_bucket(ns)
+
+
+# ---- one zone -------------------------------------------------------------------------------------------
+
+
+cdef int zone_step(zone_t *z, page_t *frames, str what, int n, list held, list pages, bint v612) except -1:
+    cdef pfn_t pfn
+    if what == "kernel":                     # a block of order n
+        held.append((pcp_alloc_kernel(z, frames, 0, n, v612), n))
+    elif what == "free kernel":              # the n oldest of them
+        for pfn, order in held[:n]:
+            pcp_free_kernel(z, frames, pfn, 0, order, v612)
+        del held[:n]
+    elif what == "page":                     # n pages of a program
+        for _ in range(n):
+            if z.pcp[0].count == 0:
+                pcp_refill(z, frames, 0, v612)
+            pfn = pcp_pop(&z.pcp[0])
+            frames[pfn].flags = 0
+            pages.append(pfn)
+    elif what == "free page":
+        for pfn in pages[:n]:
+            free_unref_page(z, frames, pfn, 0, v612)
+        del pages[:n]
+    else:
+        drain_zone_pages(z, frames)
+    zone_verify(z, frames)
+    return pcp_verify(z, frames)
+
+
+def py_pcp(steps, int64_t foreign, int64_t low, bint v61):
+    """A zone of 65,535 pages, 8,000 and `foreign` ones free, with one CPU: (free, program's, kernel's) after each step."""
+    cdef zone_t z
+    cdef page_t *frames = <page_t *> calloc(1 << 17, sizeof(page_t))
+    held, pages, out = [], [], []
+    memset(&z, 0, sizeof(z))
+    if frames == NULL:
+        raise MemoryError("frames")
+    try:
+        zone_init(&z, 0, 2, 0, 1, 65_535, 65_535, 1)
+        z.v61 = v61
+        z.foreign = foreign
+        z.wmark[WMARK_LOW] = low
+        zone_init_pcp(&z, 1, 0, not v61)
+        zone_init_free(&z, frames, 8000 + foreign)
+        for what, n in steps:
+            zone_step(&z, frames, what, n, held, pages, not v61)
+            out.append((z.nr_free, z.pcp[0].count, z.pcp[0].kernel_count))
+        return out
+    finally:
+        zone_free(&z)
+        free(frames)
 
 
 # ---- bare loops -----------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lab import NO_SLAB, Lab, anon, file, op, store
 
+from memcore import _testing as door
 from pymem import Machine
 from pymem.devices import SwapDevice
 from pymem.records import Op
@@ -85,6 +86,73 @@ def test_where_there_is_no_room_for_it_the_kernel_has_no_pages_in_lists(metadata
     machine.do("a", store([512 * k for k in range(10)]))
     # 11 tables are more than the seven single pages that the kernel may have; if it has none, the program has 25
     assert pages - free(machine) == (2 * BATCH if kept else BATCH)
+
+
+# ---- one zone, step by step: free pages, those in the program's list, those in the kernel's ---------------
+
+
+def zone(*steps, foreign=1022, low=120, v61=True):
+    """In 6.1 a list is spilled when all together have `low` pages, a batch of 15 at first."""
+    return [tuple(a - b for a, b in zip(s, (8000 + foreign, 0, 0), strict=True))
+            for s in door.py_pcp(steps, foreign, low, v61)]  # fmt: skip
+
+
+def test_batches_by_order():
+    assert zone(("kernel", 0)) == [(-15, 0, 14)]
+    assert zone(("kernel", 1)) == [(-14, 0, 12)]  # seven blocks
+    assert zone(("kernel", 2)) == [(-12, 0, 8)]
+    assert zone(("kernel", 3)) == [(-16, 0, 8)]  # two, as 15 pages are not two
+    # what is there is used first, and one order says nothing of another
+    assert zone(("kernel", 0), ("kernel", 2), ("kernel", 0))[-1] == (-27, 0, 13 + 8)
+
+
+def test_what_is_freed_goes_to_the_list_of_its_page_block():
+    assert zone(("kernel", 0), ("free kernel", 1)) == [(-15, 0, 14), (-15, 0, 15)]
+    assert zone(("page", 2), ("kernel", 2), ("free kernel", 1), ("free page", 1))[-1] == (-15 - 12, 14, 12)
+
+
+def test_the_list_that_grew_is_spilled_first():
+    """110 pages of programs' in hand and 130 of the kernel's, which come back: at 120 pages 15 go, the kernel's own."""
+    *_, before, after = zone(("page", 5), *[("kernel", 0)] * 130, ("free kernel", 130))
+    assert before == (-15 - 135, 10, 5)
+    assert after[1] == 10
+    assert after[2] < 120 - 10
+    # the other way round programs' pages go and the kernel's stay
+    *_, before, after = zone(("kernel", 0), ("page", 130), ("free page", 130))
+    assert before == (-15 - 135, 5, 14)
+    assert after[2] == 14
+    assert after[1] < 120 - 14
+
+
+def test_a_spill_that_finds_too_few_goes_on_with_the_next_list():
+    """The kernel's lists hold 14 single pages, 2 blocks of 4 and one of 8; the program's 10, and 80 are freed. At 60
+    pages 15 go, then 30, then 45, when the program has 30: the kernel's single pages and a block of 4 go with them. The
+    last 15 that are freed stay."""
+    steps = (("kernel", 0), ("kernel", 2), ("kernel", 3), ("page", 80), ("free page", 80))
+    before, after = zone(*steps, low=60)[-2:]
+    assert before[1:] == (10, 14 + 8 + 8)
+    assert after[1:] == (15, 4 + 8)
+
+
+def test_6_1_empties_all_lists_when_a_larger_block_comes_among_many_pages():
+    """So that it can merge (free_high). After a single page, or in 6.12, it stays."""
+    many = [("page", 150), ("free page", 150)]
+    kept = zone(("kernel", 2), ("free kernel", 1))[-1]
+    assert kept == (-12, 0, 12)
+    *_, before, after = zone(("kernel", 2), *many, ("free kernel", 1))
+    assert before[1] > 0
+    assert before[2] == 8
+    assert after == (0, 0, 0)
+    assert zone(("kernel", 2), *many, ("free kernel", 1), v61=False)[-1][2] > 0
+
+
+@pytest.mark.parametrize("v61", [True, False])
+def test_draining_leaves_nothing_in_any_list(v61):
+    steps = [("page", 3), *[("kernel", order) for order in (0, 1, 2, 3, 3)], ("drain", 0)]
+    assert zone(*steps, v61=v61)[-1] == (-(3 + 1 + 2 + 4 + 8 + 8), 0, 0)
+
+
+# ---- machines ---------------------------------------------------------------------------------------------
 
 
 STEPS = st.lists(

@@ -10,8 +10,8 @@ from .buddy cimport zone_free, zone_init, zone_init_free, zone_t, zone_verify
 from .lruvec cimport inactive_is_low, lru_note_cost, lruvec_t
 from .mm cimport file_ra_t
 from .page cimport page_t
-from .pcp cimport (drain_zone_pages, free_unref_page, pcp_alloc_kernel, pcp_free_kernel, pcp_pop, pcp_refill, pcp_verify,
-                   zone_init_pcp)
+from .pcp cimport (decay_pcp_high, drain_zone_pages, free_unref_page, pcp_alloc_kernel, pcp_free_kernel, pcp_pop,
+                   pcp_refill, pcp_verify, zone_init_pcp)
 from .psi cimport PSI_FREQ_NS, PSI_MEM_SOME, psi_t, psi_update_averages
 from .readahead cimport ra_init_size, ra_next_size
 from .scan_count cimport scan_fractions, stats_due, stop_rule
@@ -173,6 +173,8 @@ cdef int zone_step(zone_t *z, page_t *frames, str what, int n, list held, list p
         for pfn in pages[:n]:
             free_unref_page(z, frames, pfn, 0, v612)
         del pages[:n]
+    elif what == "second":
+        decay_pcp_high(z, frames, 0)
     else:
         drain_zone_pages(z, frames)
     zone_verify(z, frames)

@@ -10,6 +10,7 @@ cdef void pcp_refill(zone_t *z, page_t *frames, int cpu, bint v612) noexcept nog
 cdef pfn_t pcp_alloc_kernel(zone_t *z, page_t *frames, int cpu, int order, bint v612) noexcept nogil
 cdef void pcp_free_kernel(zone_t *z, page_t *frames, pfn_t pfn, int cpu, int order, bint v612) noexcept nogil
 cdef void free_unref_page(zone_t *z, page_t *frames, pfn_t pfn, int cpu, bint v612) noexcept nogil
+cdef void decay_pcp_high(zone_t *z, page_t *frames, int cpu) noexcept nogil
 cdef void drain_zone_pages(zone_t *z, page_t *frames) noexcept nogil
 cdef int pcp_verify(zone_t *z, page_t *frames) except -1
 

@@ -163,8 +163,8 @@ cdef void pcp_fill_half(zone_t *z, page_t *frames, int cpu) noexcept nogil:
 
 
 cdef void free_pcppages_bulk(zone_t *z, page_t *frames, int cpu, int32_t n, int first) noexcept nogil:
-    """n pages of a CPU go back to the buddy, from list `first` and then the next: programs' pages, then the kernel's
-    blocks by order."""
+    """n pages of a CPU go back to the buddy, from list `first` and then the next, round robin: programs' pages (0), then
+    the kernel's by order. Linux has the unmovable ones before, the reclaimable ones behind those of programs."""
     cdef per_cpu_pages_t *p = &z.pcp[cpu]
     cdef int at = first, _i
     cdef pfn_t pfn
@@ -240,6 +240,15 @@ cdef void pcp_free_kernel(zone_t *z, page_t *frames, pfn_t pfn, int cpu, int ord
     """What was freed in a page block of the kernel's goes to a list that programs get nothing from."""
     pcp_list_add(&z.pcp[cpu], frames, pfn, order, True)
     free_unref_commit(z, frames, cpu, order, 1 + order, v612)
+
+
+cdef void decay_pcp_high(zone_t *z, page_t *frames, int cpu) noexcept nogil:
+    """Every second 6.12 lets a CPU's list become shorter by an eighth, in case its pages are idle."""
+    cdef per_cpu_pages_t *p = &z.pcp[cpu]
+    if p.high > z.pcp_high_min:
+        p.high = max(pcp_count(p) - (z.pcp_batch << PCP_BATCH_SCALE_MAX), p.high - (p.high >> 3), z.pcp_high_min)
+    if pcp_count(p) > p.high:
+        free_pcppages_bulk(z, frames, cpu, pcp_count(p) - p.high, 1)
 
 
 cdef void drain_zone_pages(zone_t *z, page_t *frames) noexcept nogil:

@@ -7,6 +7,7 @@ cdef enum:                       # timer_t.kind
     TIMER_SAMPLE = 1
     TIMER_PSI = 2
     TIMER_ALARM = 3
+    TIMER_VMSTAT = 4
 
 cdef void timer_add(machine_t *m, ns_t at, int thread, int kind) noexcept nogil
 cdef void timer_remove(machine_t *m, int i) noexcept nogil

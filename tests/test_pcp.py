@@ -152,6 +152,17 @@ def test_draining_leaves_nothing_in_any_list(v61):
     assert zone(*steps, v61=v61)[-1] == (-(3 + 1 + 2 + 4 + 8 + 8), 0, 0)
 
 
+def test_every_second_a_list_of_6_12_may_be_an_eighth_shorter():
+    """1000 pages are fetched in batches of 15, 30, ... 480 and 480, which raises the mark from 120 to 1545. 425 are
+    left; after nine seconds the mark is 467, after the tenth 409. The kernel's single pages go first."""
+    seconds = [("second", 0)] * 10
+    *_, ninth, tenth = zone(("page", 1000), *seconds, v61=False)
+    assert (ninth, tenth) == ((-1425, 425, 0), (-1425 + 16, 409, 0))
+    *_, tenth = zone(("page", 1000), ("kernel", 3), ("kernel", 0), *seconds, v61=False)
+    # its refills of a block of 8 and of 480 single pages raised the mark to 2040, which is 539 after ten seconds
+    assert tenth[1:] == (425, 539 - 425)
+
+
 # ---- machines ---------------------------------------------------------------------------------------------
 
 

@@ -154,6 +154,14 @@ class Zone:
         if self.nr_free > self.high:
             self.below_high = False
 
+    def decay(self):
+        """Once a second the list may be an eighth shorter, and what is beyond that goes."""
+        if self.pcp_high > self.high_min:
+            eighth_less = self.pcp_high - self.pcp_high // 8
+            self.pcp_high = max(len(self.pcp) - self.batch * 32, eighth_less, self.high_min)
+        while len(self.pcp) > self.pcp_high:
+            self.buddy.free(self.pcp.pop(), 0)
+
     def drain(self):
         while self.pcp:
             self.buddy.free(self.pcp.pop(), 0)

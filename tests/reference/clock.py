@@ -80,10 +80,11 @@ class Clock:
         self.on_cpu = None  # the thread that has the CPU
         self.running = None  # the same while its own code runs
         self.queue = []  # others that could run, next one first
-        self.timers = []  # (time, number, thread); None: the periodic update of pressure averages
+        self.timers = []  # (time, number, thread), or a period, for which `periodic` is called
         self.timer_number = 0
         self.devices = []
-        self.add_timer(PSI_PERIOD, None)
+        self.add_timer(PSI_PERIOD, PSI_PERIOD)
+        self.add_timer(SECOND, SECOND)
 
     # ---- events
 
@@ -106,8 +107,10 @@ class Clock:
                 return
         timer = self.first_timer()
         self.timers.remove(timer)
-        if timer[2] is None:
-            self.add_timer(at + PSI_PERIOD, None)
+        if isinstance(timer[2], int):
+            if timer[2] == SECOND:
+                self.every_second()
+            self.add_timer(at + timer[2], timer[2])
         else:
             self.wake(timer[2])
 

@@ -126,6 +126,9 @@ class Memory(Clock):
         self.events["pgfree"] += 1
         self.zone.free(pfn)
 
+    def every_second(self):
+        self.zone.decay()
+
     def change_nodes(self, by):
         """Tree nodes live in slabs of four pages, of which at most two stay unused."""
         if not by:

@@ -19,6 +19,7 @@ from .mm cimport mm_add_vma, mm_init, mm_t
 from .oom cimport NR_OOM_FACTS, OOM_REAPER_DELAY, mark_oom_victim, oom_facts
 from .pagestate cimport lru_order, page_states
 from .pagetable cimport pagetable_resize
+from .pcp cimport pcp_count
 from .psi cimport psi_update_averages
 from .sample cimport sample_columns, take_sample
 from .sched cimport (sched_add_thread, sched_alarm, sched_init, sched_run, sched_start, sched_verify, sched_wake,
@@ -381,7 +382,7 @@ cdef class Engine:
                 "protection": [z.lowmem_reserve[j] for j in range(MAX_NR_ZONES)],
                 "lru": [z.nr_lru[j] for j in range(5)], "write_pending": z.nr_write_pending,
                 "free_area": [z.free_area[j].nr_free + z.foreign_area[j].nr_free for j in range(11)],
-                "pcp": [{"count": z.pcp[c].count + z.pcp[c].kernel_count, "high": z.pcp[c].high, "batch": z.pcp_batch}
+                "pcp": [{"count": pcp_count(&z.pcp[c]), "high": z.pcp[c].high, "batch": z.pcp_batch}
                         for c in range(m.nr_cpus)],
                 "stat": {name: z.stat[j] for j, name in enumerate(ZONE_STAT_NAMES)},
             })

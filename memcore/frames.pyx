@@ -21,14 +21,14 @@ cdef pfn_t rmqueue_slow(machine_t *m, int zone, int order, bint kernel) noexcept
     cdef per_cpu_pages_t *pcp
     cdef page_t *p
     cdef pfn_t pfn
-    if order == 0 and not (kernel and z.block_foreign != NULL):
+    if kernel and z.block_foreign != NULL and order < PCP_ORDERS:
+        pfn = pcp_alloc_kernel(z, m.frames, m.cpu, order, not m.v61)
+    elif order == 0:
         pcp = &z.pcp[m.cpu]
         if pcp.count == 0:
             pcp_refill(z, m.frames, m.cpu, not m.v61)
         pfn = pcp_pop(pcp)
         pcp.free_count >>= 1
-    elif kernel and z.block_foreign != NULL and order < PCP_ORDERS:
-        pfn = pcp_alloc_kernel(z, m.frames, m.cpu, order, not m.v61)
     else:
         pfn = rmqueue_buddy(z, m.frames, order, kernel)
     if pfn:

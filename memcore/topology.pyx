@@ -45,18 +45,18 @@ cdef int64_t fill_kernel_lists(machine_t *m, node_t *n, zone_t *z, int64_t free,
     """Makes `free` frames of the zone free; where it knows page blocks of the kernel's, some of the `listed` ones wait
     in the lists that its CPUs have for these, if there is room for that. Returns how many."""
     cdef int64_t half = pcp_half(z) if z.foreign else 0
-    cdef int64_t kept = min(listed // half, <int64_t> n.nr_cpus) * half if half else 0
+    cdef int64_t cpus = min(listed // half, <int64_t> n.nr_cpus) if half else 0
+    cdef int64_t kept = cpus * half
     cdef int64_t below = listed - kept + metadata
-    cdef int64_t left, first = zone_layout(z, free + kept)
+    cdef int64_t first = zone_layout(z, free + kept)
     cdef int cpu
     if first < z.start_pfn or below and (first & ~<int64_t> (PAGEBLOCK_PAGES - 1)) - below < z.start_pfn:
-        kept = 0
-    left = kept
+        kept = cpus = 0
     zone_init_free(z, m.frames, free + kept)
     for cpu in range(m.nr_cpus):
-        if m.cpus[cpu].nid == n.nid and left > 0:
+        if m.cpus[cpu].nid == n.nid and cpus > 0:
             pcp_fill_half(z, m.frames, cpu)
-            left -= half
+            cpus -= 1
     return kept
 
 

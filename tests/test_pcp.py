@@ -112,7 +112,7 @@ def test_what_is_freed_goes_to_the_list_of_its_page_block():
 
 
 def test_the_list_that_grew_is_spilled_first():
-    """110 pages of programs' in hand and 130 of the kernel's, which come back: at 120 pages 15 go, the kernel's own."""
+    """A program's list has 10 pages, and 130 of the kernel's come back: at 120 pages some go, the kernel's own."""
     *_, before, after = zone(("page", 5), *[("kernel", 0)] * 130, ("free kernel", 130))
     assert before == (-15 - 135, 10, 5)
     assert after[1] == 10

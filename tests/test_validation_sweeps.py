@@ -97,7 +97,7 @@ def test_terminal_and_page_name_what_lies_otherwise():
 
 @pytest.mark.parametrize("pattern", ["08_*zipf125.s1", "11_numa_anon_zrm[037]*"])
 def test_compressed_swap_and_node_reclaim_move_every_counter_as_recorded(known, pattern):
-    counters = {r.label: r.counters for r in runner.replay_all(recording.load(pattern=pattern)) if not r.left_out}
+    counters = runner.counters(runner.replay_all(recording.load(pattern=pattern)))
     orders = sweeps.orders(known, counters)
     assert len(orders) > 30
     assert [o for o in orders if not o.right] == []
@@ -105,7 +105,7 @@ def test_compressed_swap_and_node_reclaim_move_every_counter_as_recorded(known, 
 
 @pytest.mark.slow
 def test_the_sweeps_do_not_get_worse(known):
-    counters = {r.label: r.counters for r in runner.replay_all(known) if not r.left_out}
+    counters = runner.counters(runner.replay_all(known))
     orders = sweeps.orders(known, counters)
     assert len(orders) > 1000
     assert sum(o.right for o in orders) / len(orders) >= 0.98

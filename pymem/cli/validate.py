@@ -44,7 +44,7 @@ def command(
         disable=not sys.stderr.isatty(),
     )  # fmt: skip
     replays = list(steps)
-    counters = {r.label: r.counters for r in replays if not r.left_out}
+    counters = runner.counters(replays)
     pairs = score.pairs(known, counters)
     orders = sweeps.orders(known, counters)
     if as_json is not None:

@@ -88,9 +88,10 @@ def window(kind: str, kernel: tuple[float, float]) -> tuple[float, float]:
     low, high = kernel
     if kind == "exact":
         return kernel
-    least, most = (low / TIMING_FACTOR, high * TIMING_FACTOR) if kind == "timing" else (
-        low * (1 - POLICY_SHARE), high * (1 + POLICY_SHARE)
-    )
+    if kind == "timing":
+        least, most = low / TIMING_FACTOR, high * TIMING_FACTOR
+    else:
+        least, most = low * (1 - POLICY_SHARE), high * (1 + POLICY_SHARE)
     return min(least, low - EVENTS), max(most, high + EVENTS)
 
 

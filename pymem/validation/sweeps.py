@@ -90,26 +90,18 @@ def orders(recordings: Sequence[Recording], simulated: Mapping[str, Mapping[str,
     out = []
     for sweep, names in sweeps(recordings).items():
         for counter in (*POLICY, *GAUGES, *TIMING):
-            for pair in combinations([name for name in names if name in ours], 2):
-                found = _order(counter, sorted(pair, key=lambda name: _span(kernel[name], counter)), kernel, ours)
-                if found is not None:
-                    out.append(Order(sweep, counter, *found))
+            counted = [n for n in names if n in ours and all(counter in run for run in (*kernel[n], *ours[n]))]
+            spans = {name: _span(kernel[name], counter) for name in counted}
+            for pair in combinations(counted, 2):
+                lower, higher = sorted(pair, key=spans.__getitem__)
+                kind = kind_of(counter)
+                if window(kind, spans[lower])[1] < window(kind, spans[higher])[0]:
+                    recorded_ends = spans[lower][1], spans[higher][0]
+                    simulated_ends = _span(ours[lower], counter)[1], _span(ours[higher], counter)[0]
+                    out.append(Order(sweep, counter, lower, higher, recorded_ends, simulated_ends))
     return out
 
 
 def _span(runs: Sequence[Mapping[str, float]], counter: str) -> tuple[float, float]:
-    values = [run[counter] for run in runs if counter in run]
-    return (min(values), max(values)) if values else (0, 0)
-
-
-def _order(
-    counter: str, names: Sequence[str], kernel: Mapping[str, Any], ours: Mapping[str, Any]
-) -> tuple[str, str, tuple[float, float], tuple[float, float]] | None:
-    lower, higher = names
-    if any(counter not in run for runs in (kernel[lower], kernel[higher], ours[lower], ours[higher]) for run in runs):
-        return None
-    below, above = _span(kernel[lower], counter), _span(kernel[higher], counter)
-    if window(kind_of(counter), below)[1] >= window(kind_of(counter), above)[0]:
-        return None
-    simulated = _span(ours[lower], counter)[1], _span(ours[higher], counter)[0]
-    return lower, higher, (below[1], above[0]), simulated
+    values = [run[counter] for run in runs]
+    return min(values), max(values)

@@ -58,6 +58,11 @@ ctypedef struct zone_t:
     int32_t pcp_high_max
     bint reclaim_active          # kswapd is at work: per-CPU lists stay short
     bint below_high              # 6.12: allocations saw the zone below HIGH
+    int64_t compact_cached_migrate_pfn   # where a woken kcompactd goes on; 0: at either end of the zone
+    int64_t compact_cached_free_pfn
+    int64_t compact_considered
+    int32_t compact_defer_shift
+    int32_t compact_order_failed
     uint64_t stat[NR_ZONE_STATS]
 
 cdef int zone_init(zone_t *z, nid_t nid, int idx, int zid, int64_t start_pfn, int64_t spanned, int64_t managed,
@@ -70,6 +75,7 @@ cdef pfn_t rmqueue_buddy(zone_t *z, page_t *frames, int order, bint foreign) noe
 cdef void free_one_page(zone_t *z, page_t *frames, pfn_t pfn, int order) noexcept nogil
 cdef void rmqueue_bulk(zone_t *z, page_t *frames, per_cpu_pages_t *p, int32_t n) noexcept nogil
 cdef int32_t free_bulk(zone_t *z, page_t *frames, per_cpu_pages_t *p, int32_t n) noexcept nogil
+cdef bint isolate_free_page(zone_t *z, page_t *frames, pfn_t pfn) noexcept nogil
 cdef int zone_verify(zone_t *z, page_t *frames) except -1
 
 

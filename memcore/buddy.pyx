@@ -18,7 +18,7 @@ from .debug cimport MM_BUG_ON, mm_likely
 from .page cimport PG_BUDDY, PG_FOREIGN, PG_LRU, PG_PCP, page_t
 from .types cimport (MAX_ORDER, NR_ORDERS, PAGEBLOCK_ORDER, PAGEBLOCK_PAGES, int32_t, int64_t, nid_t, pfn_t, uint8_t,
                      uint32_t)
-from .watermark cimport zone_batchsize
+from .watermark cimport WMARK_MIN, zone_batchsize
 
 
 cdef int zone_init(zone_t *z, nid_t nid, int idx, int zid, int64_t start_pfn, int64_t spanned, int64_t managed,
@@ -279,6 +279,16 @@ cdef void free_one_page(zone_t *z, page_t *frames, pfn_t pfn, int order) noexcep
         pfn &= ~(<pfn_t> 1 << order)
         order += 1
     area_add(z, frames, pfn, order, foreign)
+
+
+cdef bint isolate_free_page(zone_t *z, page_t *frames, pfn_t pfn) noexcept nogil:
+    """Compaction takes the free block at `pfn` (__isolate_free_page). False: that would leave less than MIN."""
+    cdef int order = frames[pfn].order
+    if not zone_watermark_ok(z, 0, z.wmark[WMARK_MIN] + (1 << order), 0, z.nr_free):
+        return False
+    area_del(z, frames, pfn, order)
+    z.nr_free -= 1 << order
+    return True
 
 
 cdef void rmqueue_bulk(zone_t *z, page_t *frames, per_cpu_pages_t *p, int32_t n) noexcept nogil:

@@ -26,7 +26,7 @@ from .sched cimport (sched_add_thread, sched_alarm, sched_init, sched_run, sched
                      sched_wake_at)
 from .swapfile cimport swap_add_area, swap_finish, swap_init
 from .task cimport chunk_writes
-from .thread cimport (LAT_BUCKETS, LAT_SYSCALL, NR_LATENCIES, THREAD_FLUSHER, THREAD_KSWAPD, THREAD_REAPER,
+from .thread cimport (LAT_BUCKETS, LAT_SYSCALL, NR_LATENCIES, THREAD_FLUSHER, THREAD_KCOMPACTD, THREAD_KSWAPD, THREAD_REAPER,
                       THREAD_TASK, TH_BLOCKED, TH_DEAD, TH_RUNNING, thread_t)
 from .topology cimport add_nodes, add_policies, node_facts
 from .types cimport MAX_CPUS, MAX_NODES, MAX_NR_ZONES, int64_t, uint32_t, uint64_t, uint8_t
@@ -239,6 +239,10 @@ cdef class Engine:
                 own = [c for c in range(m.nr_cpus) if m.cpus[c].nid == i]
                 set_affinity(m, t, own or range(m.nr_cpus))
                 m.nodes[i].kswapd = t.id
+                sched_start(m, t)
+                t = sched_add_thread(m, THREAD_KCOMPACTD, i)
+                set_affinity(m, t, own or range(m.nr_cpus))
+                m.nodes[i].kcompactd = t.id
                 sched_start(m, t)
         disks = {m.files[i].disk for i in range(1, m.nr_files + 1)}
         for i in sorted(disks):

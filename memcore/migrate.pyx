@@ -1,6 +1,6 @@
-"""Page migration: the content moves to a frame of another node, its PTEs and cache entries follow.
+"""Page migration: the content moves to another frame, its PTEs and cache entries follow.
 
-Used by demotion (reclaim moves cold pages to a slower node instead of evicting them), by promotion after a
+Used by compaction, by demotion (reclaim moves cold pages to a slower node instead of evicting them), by promotion after a
 NUMA hint fault, and by migrate_pages().
 """
 from .balance cimport wakeup_kswapd
@@ -45,13 +45,13 @@ cdef inline void move_stat(machine_t *m, pfn_t old, pfn_t new, int item) noexcep
     mod_node(m, new, item, 1)
 
 
-cdef inline bint movable(machine_t *m, pfn_t pfn) noexcept nogil:
+cdef bint movable(machine_t *m, pfn_t pfn) noexcept nogil:
     # in use by I/O, or by a fault that waits
     cdef page_t *p = &m.frames[pfn]
     return not p.flags & (PG_LOCKED | PG_WRITEBACK) and p.pins == 0
 
 
-cdef void move_to_new_folio(machine_t *m, pfn_t old, pfn_t new) noexcept nogil:
+cdef void migrate_folio(machine_t *m, pfn_t old, pfn_t new) noexcept nogil:
     """The page at `old`, on the LRU or isolated, becomes the page at `new`, on the list that its flags say."""
     cdef page_t *p = &m.frames[old]
     cdef page_t *q = &m.frames[new]
@@ -102,7 +102,7 @@ cdef pfn_t migrate_page(machine_t *m, pfn_t old, int nid, int wmark) noexcept no
     if new == 0:
         count(m, PGMIGRATE_FAIL, 1)
         return 0
-    move_to_new_folio(m, old, new)
+    migrate_folio(m, old, new)
     return new
 
 
@@ -135,5 +135,5 @@ cdef bint demote_page(machine_t *m, node_t *n, pfn_t pfn) noexcept nogil:
     if new == 0:
         count(m, PGMIGRATE_FAIL, 1)
         return False
-    move_to_new_folio(m, pfn, new)
+    migrate_folio(m, pfn, new)
     return True

@@ -32,6 +32,11 @@ ctypedef struct node_t:
     bint kswapd_sleeping         # waits to be woken (napping or fast asleep)
     bint kswapd_woken
     uint32_t flags
+    # kcompactd
+    int32_t kcompactd            # thread id, 0: none
+    int32_t kcompactd_max_order  # 0: nothing was asked for
+    int32_t kcompactd_highest_zoneidx
+    bint kcompactd_waiting       # for work, or for the next look
     # throttling of reclaimers
     int32_t nr_throttled[NR_VMSCAN_THROTTLE]
     uint64_t nr_written_throttled

@@ -19,7 +19,7 @@ cdef enum:                       # page_t.flags; the kernel's names
     PG_BUDDY = 1 << 14           # head of a free block of `order`
     PG_KERNEL = 1 << 15          # page table, slab, pool: not on any LRU
     PG_EXCLUSIVE = 1 << 16       # anon, mapped by its owner alone: may be written in place
-    PG_ISOLATED = 1 << 17        # taken off the LRU by reclaim
+    PG_ISOLATED = 1 << 17        # taken off the LRU by reclaim or compaction, which also holds free frames
     PG_ORPHAN = 1 << 18          # last user gone while locked, isolated or under writeback
     PG_PCP = 1 << 19             # free, in a per-CPU list
     PG_MAPPEDFILE = 1 << 20      # file page counted in nr_mapped

@@ -26,6 +26,8 @@ ctypedef struct params_t:
     int64_t dirty_writeback_ns
     int64_t laptop_mode
     int64_t zone_reclaim_mode
+    int64_t compaction_proactiveness
+    int64_t extfrag_threshold
     int64_t min_unmapped_ratio
     int64_t min_slab_ratio
     int64_t panic_on_oom

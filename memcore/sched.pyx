@@ -13,6 +13,7 @@ from libc.stdlib cimport calloc, free, realloc
 
 from .blkdev cimport blk_pop, io_req_t
 from .clock cimport NS_PER_SEC, ns_max, ns_min
+from .compaction cimport kcompactd_main
 from .coro cimport coro_enter, coro_fn, coro_init, coro_leave
 from .machine cimport (EV_TASK_START, EXIT_ALARM, EXIT_DONE, EXIT_IDLE, EXIT_LIMIT, EXIT_NONE, EXIT_TIME, cpu_t,
                        log_event, machine_t, timer_t)
@@ -23,7 +24,7 @@ from .pcp cimport decay_pcp_high
 from .psi cimport NR_IOWAIT, NR_MEMSTALL, NR_MEMSTALL_RUNNING, NR_RUNNING, psi_change, psi_switch, psi_update_averages
 from .sample cimport take_sample
 from .task cimport task_main
-from .thread cimport (STALL_CPU, STALL_DEVICE, STALL_FSYNC, THREAD_FLUSHER, THREAD_KSWAPD, THREAD_KWORKER,
+from .thread cimport (STALL_CPU, STALL_DEVICE, STALL_FSYNC, THREAD_FLUSHER, THREAD_KCOMPACTD, THREAD_KSWAPD, THREAD_KWORKER,
                       THREAD_REAPER, THREAD_TASK, TH_BLOCKED, TH_DEAD, TH_RUNNABLE, TH_RUNNING, thread_t)
 from .timer cimport (TIMER_ALARM, TIMER_PSI, TIMER_SAMPLE, TIMER_VMSTAT, TIMER_WAKE, timer_add, timer_remove,
                      timers_verify)
@@ -408,6 +409,8 @@ cdef void thread_main(void *arg) noexcept nogil:
         wb_main(m, t.owner)
     elif t.kind == THREAD_KWORKER:
         zshrink_main(m, t.owner)
+    elif t.kind == THREAD_KCOMPACTD:
+        kcompactd_main(m, t.owner)
     elif t.kind == THREAD_REAPER:
         oom_reaper(m)
     else:

@@ -37,4 +37,5 @@ ctypedef struct scan_control_t:
 
 cdef int64_t shrink_list(machine_t *m, node_t *n, int lru, int64_t nr_to_scan, scan_control_t *sc) noexcept nogil
 cdef void shrink_active_list(machine_t *m, node_t *n, int lru, int64_t nr_to_scan, scan_control_t *sc) noexcept nogil
+cdef void putback_movable_page(machine_t *m, pfn_t pfn) noexcept nogil
 cdef int64_t reclaim_pages(machine_t *m, pfn_t *pfns, int n) noexcept nogil

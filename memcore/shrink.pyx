@@ -127,6 +127,11 @@ cdef inline void putback(machine_t *m, pfn_t pfn) noexcept nogil:
     lru_add(m, pfn)
 
 
+cdef void putback_movable_page(machine_t *m, pfn_t pfn) noexcept nogil:
+    """An isolated page that compaction could not move goes back."""
+    putback(m, pfn)
+
+
 cdef int folio_check_references(machine_t *m, page_t *p, pfn_t pfn) noexcept nogil:
     """Second chance: the decision table of folio_check_references."""
     cdef uint32_t vm_flags = 0

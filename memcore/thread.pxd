@@ -15,7 +15,8 @@ cdef enum:  # thread_kind
     THREAD_FLUSHER = 2
     THREAD_KWORKER = 3           # shrinks compressed memory
     THREAD_REAPER = 4
-    NR_THREAD_KINDS = 5
+    THREAD_KCOMPACTD = 5
+    NR_THREAD_KINDS = 6
 
 cdef enum:  # thread_state
     TH_NEW = 0                   # start time not reached

@@ -9,6 +9,7 @@ from libc.string cimport memset
 
 from .balance cimport MAX_RECLAIM_RETRIES, pgdat_balanced, rouse_kswapd, wakeup_kswapd
 from .buddy cimport wmark_pages, zone_t
+from .compaction cimport wakeup_kcompactd
 from .clock cimport NS_PER_MS, NS_PER_SEC
 from .lruvec cimport (LRUVEC_CONGESTED, LRU_ACTIVE_ANON, LRU_ACTIVE_FILE, LRU_INACTIVE_ANON,
                       LRU_INACTIVE_FILE, LRUVEC_ACTIVATE_ANON, LRUVEC_ACTIVATE_FILE, WORKINGSET_ANON, WORKINGSET_FILE)
@@ -21,7 +22,7 @@ from .shrink cimport scan_control_t, scan_nr_t, shrink_active_list, shrink_list
 from .slab cimport shrink_slab
 from .pageout cimport finish_plug, start_plug
 from .thread cimport LAT_DIRECT, STALL_DIRECT_RECLAIM, STALL_THROTTLE, thread_t
-from .types cimport (DEF_PRIORITY, MAX_NR_ZONES, SWAP_CLUSTER_MAX, ZONE_NORMAL, int64_t, ns_t, uint32_t,
+from .types cimport (DEF_PRIORITY, MAX_NR_ZONES, PAGEBLOCK_ORDER, SWAP_CLUSTER_MAX, ZONE_NORMAL, int64_t, ns_t, uint32_t,
                      uint64_t)
 from .vmstat cimport (ALLOCSTALL_DMA, KSWAPD_HIGH_WMARK_HIT_QUICKLY, KSWAPD_LOW_WMARK_HIT_QUICKLY,
                       NR_ACTIVE_FILE, NR_DIRTY, NR_FILE_PAGES, NR_INACTIVE_FILE, NR_MAPPED,
@@ -327,6 +328,7 @@ cdef void kswapd_try_to_sleep(machine_t *m, node_t *n, int alloc_order, int recl
                               int64_t reclaimed) noexcept nogil:
     cdef bint premature = True
     if prepare_kswapd_sleep(m, n, reclaim_order, highest_zoneidx):
+        wakeup_kcompactd(m, n, alloc_order, highest_zoneidx)
         n.kswapd_sleeping = True
         n.kswapd_woken = False
         m.ops.sleep(m, NS_PER_SEC // 10, STALL_THROTTLE)
@@ -433,6 +435,7 @@ cdef int64_t balance_pgdat(machine_t *m, node_t *n, int *order, int highest_zone
     if boosted:
         for z in range(highest_zoneidx + 1):
             m.zones[n.first_zone + z].boost -= min(m.zones[n.first_zone + z].boost, zone_boost[z])
+        wakeup_kcompactd(m, n, PAGEBLOCK_ORDER, highest_zoneidx)
     snapshot_refaults(m, n)
     memstall_leave(m)
     order[0] = sc.order

@@ -114,6 +114,13 @@ _ALL = [
     Tunable("zone_reclaim_mode", "bits", 0, 0, 7,
             "Reclaim from a node before allocating on another: 1 on, 2 may write pages, 4 may unmap pages.",
             "min_unmapped_ratio and min_slab_ratio say when it is worth while."),
+    Tunable("compaction_proactiveness", "percent", 20, 0, 100,
+            "How eagerly kcompactd moves pages together on its own: it looks twice a second whether more than 110 - n "
+            "percent of free memory (at most 100) lie in blocks smaller than a huge page. 0: only when it is woken.",
+            "watermark_boost_factor: it is woken when kswapd has worked for raised watermarks."),
+    Tunable("extfrag_threshold", "fragmentation index", 500, 0, 1000,
+            "A woken kcompactd leaves zones alone whose index is not above this: they lack memory (0) rather than "
+            "memory in one piece (1000).", "What kcompactd does on its own does not depend on it."),
     Tunable("min_unmapped_ratio", "percent of the node", 1, 0, 100,
             "Node reclaim runs only with more unmapped page cache than this.", "zone_reclaim_mode."),
     Tunable("min_slab_ratio", "percent of the node", 5, 0, 100,
@@ -200,8 +207,8 @@ _ALIASES = {
 }  # fmt: skip
 # Known to kernels, without a counterpart in the engine; named so that the message can say so.
 _NOT_SIMULATED = set(
-    "admin_reserve_kbytes compact_memory compact_unevictable_allowed compaction_proactiveness dirtytime_expire_seconds "
-    "drop_caches extfrag_threshold hugetlb_optimize_vmemmap hugetlb_shm_group legacy_va_layout max_map_count "
+    "admin_reserve_kbytes compact_memory compact_unevictable_allowed dirtytime_expire_seconds "
+    "drop_caches hugetlb_optimize_vmemmap hugetlb_shm_group legacy_va_layout max_map_count "
     "memory_failure_early_kill memory_failure_recovery mmap_min_addr mmap_rnd_bits mmap_rnd_compat_bits nr_hugepages "
     "nr_hugepages_mempolicy nr_overcommit_hugepages numa_stat numa_zonelist_order oom_dump_tasks overcommit_kbytes "
     "overcommit_memory overcommit_ratio page_lock_unfairness stat_interval stat_refresh unprivileged_userfaultfd "
@@ -400,7 +407,8 @@ def engine_params(resolved: Mapping[str, int], kernel: str, total_pages: int) ->
     same = (
         "hz min_free_kbytes watermark_scale_factor watermark_boost_factor percpu_pagelist_high_fraction swappiness "
         "vfs_cache_pressure dirty_ratio dirty_background_ratio laptop_mode zone_reclaim_mode min_unmapped_ratio "
-        "min_slab_ratio panic_on_oom oom_kill_allocating_task numa_balancing demotion_enabled"
+        "min_slab_ratio panic_on_oom oom_kill_allocating_task numa_balancing demotion_enabled "
+        "compaction_proactiveness extfrag_threshold"
     )
     return {
         "kernel": KERNELS[kernel],
@@ -486,7 +494,7 @@ _COSTS = [
     Cost("c_wakeup", 2000, "waking kswapd", f"{_ESTIMATE}: 2 to 5 us"),
     Cost("c_syscall", 300, "entry and exit of a system call", _ESTIMATE),
     Cost("c_page_copy", 300, "read() or write() copies a page", "derived: 4 KiB at 14 GB/s"),
-    Cost("c_migrate", 3000, "moving a page to another node", _ESTIMATE),
+    Cost("c_migrate", 3000, "moving a page to another frame", _ESTIMATE),
     Cost("c_hint_fault", 700, "fault of NUMA balancing", _ESTIMATE),
     Cost("c_exit", 100_000, "exit of a task, without its pages", _ESTIMATE),
     Cost("c_compress", 4000, "compressing a page, instead of what the codec says", "measured: lz4, 3 to 12 us"),

@@ -22,13 +22,13 @@ MEMCORE_LEVELS = [
     "buddy lruvec mm",  # 3
     "node workingset pcp",  # 4
     "machine",  # 5
-    "balance",  # 6
+    "balance fragmentation",  # 6
     "frames rmap sample content placement timer",  # 7
     "slab",  # 8
     "migrate writeback zswap zram",  # 9
     "pageout swapcopy",  # 10
     "shrink zshrink",  # 11
-    "scan_count",  # 12
+    "scan_count compaction",  # 12
     "vmscan mglru",  # 13
     "page_alloc",  # 14
     "numa readahead swap_state",  # 15

@@ -260,7 +260,7 @@ def test_the_home_node_is_tidied_however_far_the_others_are():
 
 
 def test_each_node_has_its_own_kswapd():
-    lab = Lab(machine(1024, 1024, cpus=(1, 1)), a=[file(6000)])
+    lab = Lab(machine(1024, 1024, cpus=(1, 1)), vm={"compaction_proactiveness": 0}, a=[file(6000)])
     lab.do("a", *[op(Op.READ, first, 100) for first in range(0, 6000, 100)], sleep(SECOND))
     counts = lab.counts()
     assert counts["pgsteal_kswapd"] > 0

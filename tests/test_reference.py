@@ -24,7 +24,8 @@ RUN = {"phases": (Phase.explicit, Phase.generate)}
 STORE = 1 << 31
 START = 1000  # first frame: neither the zone nor its free part begins on a block boundary
 COSTS = ("anon_fault cow_fault zero_page_fault file_minor_fault major_fault reclaim_scan reclaim_free reclaim_cache "
-         "reclaim_unmap tlb_flush reclaim_pass page_cache_add context_switch wakeup sched_slice").split()  # fmt: skip
+         "reclaim_unmap tlb_flush reclaim_pass page_cache_add context_switch wakeup sched_slice "
+         "reclaim_skip migrate").split()  # fmt: skip
 # Limits that the scheduler's writeback keeps, and a counter that nothing in the engine feeds.
 UNMODELLED = {"nr_dirty_threshold", "nr_dirty_background_threshold", "workingset_nodes"}
 ALWAYS_EQUAL = {"numa_hit", "numa_local"}  # one node: every request
@@ -42,7 +43,7 @@ def machine_setting(managed, used, *, slots=2, files=0, **more):
     setting = {
         "start": START, "managed": managed, "free": managed - used, "slots": slots, "files": files,
         "min_free_kbytes": -1, "scale": 10, "high_fraction": 0, "swappiness": 60, "hz": 250, "access_ns": 1,
-        "writeback_ns": 5_000_000_000, "disk": FAST, "costs": {},
+        "proactiveness": 20, "writeback_ns": 5_000_000_000, "disk": FAST, "costs": {},
     }  # fmt: skip
     setting.update(more)
     setting["costs"] = dict.fromkeys(COSTS, 0) | {"sched_slice": 3_000_000} | setting["costs"]
@@ -71,6 +72,7 @@ def simulation_of(setting, regions, records):
         "page-cluster": 0, "read_ahead_kb": 0, "fault_around_bytes": 4096, "swappiness": setting["swappiness"],
         "watermark_scale_factor": setting["scale"], "transparent_hugepage": 0, "hz": setting["hz"],
         "percpu_pagelist_high_fraction": setting["high_fraction"],
+        "compaction_proactiveness": setting["proactiveness"],
     }  # fmt: skip
     if setting["min_free_kbytes"] >= 0:
         vm["min_free_kbytes"] = setting["min_free_kbytes"]
@@ -162,7 +164,7 @@ costs = st.fixed_dictionaries({}, optional={
     "reclaim_unmap": st.integers(0, 2000), "tlb_flush": st.integers(0, 2000),
     "reclaim_pass": st.integers(0, 10_000), "page_cache_add": st.integers(0, 2000),
     "context_switch": st.integers(0, 5000), "wakeup": st.integers(0, 5000),
-    "sched_slice": st.integers(10_000, 3_000_000),
+    "sched_slice": st.integers(10_000, 3_000_000), "reclaim_skip": st.integers(0, 100), "migrate": st.integers(0, 5000),
 })  # fmt: skip
 pressed = st.fixed_dictionaries({
     "managed": st.integers(1100, 1800), "used": st.integers(300, 800),
@@ -170,6 +172,7 @@ pressed = st.fixed_dictionaries({
     "scale": st.sampled_from([10, 100, 500]), "min_free_kbytes": st.sampled_from([-1, 0, 40, 400]),
     "high_fraction": st.sampled_from([0, 8, 20]), "disk": st.sampled_from([SLOW, FAST]), "costs": costs,
     "hz": st.sampled_from([100, 250, 1000]), "access_ns": st.sampled_from([1, 90, 800_000]),
+    "proactiveness": st.sampled_from([0, 20, 60, 100]),
 })  # fmt: skip
 # Stretches of a region: where they begin and how long they are, in percent of what is free at first.
 stretches = st.lists(
@@ -210,3 +213,37 @@ def test_anonymous_memory_and_files(setting, fill, parts):
         some = [(first, count, step, write and region == 0) for first, count, step, write in some]
         records += records_of(*scaled(setting, some, base=region * size))
     compare(machine_setting(**setting, files=2), [(size, 0), (size, 1), (size, 2)], records)
+
+
+# ---- memory in pieces
+
+
+@given(pressed, st.integers(3000, 6000), st.integers(40, 99), stretches)
+@settings(max_examples=40, **RUN)
+def test_fragmented_memory(setting, managed, fill, parts):
+    """Accesses are slow, so kcompactd looks every few hundred of them, and a zone of some page blocks is short."""
+    setting |= {"managed": managed, "used": managed // 3, "access_ns": 800_000, "scale": 500}
+    parts = scaled(setting, [(0, fill, 1, True), *parts])
+    compare(machine_setting(**setting), [(16_000, 0)], records_of(*parts))
+
+
+@given(st.integers(2_500, 6_000), st.integers(0, 900), st.integers(1, 90), st.sampled_from([20, 100]), costs)
+@settings(max_examples=30, **RUN)
+def test_memory_in_large_pieces(managed, used, fill, proactiveness, some_costs):
+    """Free memory is in a few large blocks, which are left alone, and a few smaller ones at both ends."""
+    setting = machine_setting(
+        managed, used, slots=100, access_ns=800_000, proactiveness=proactiveness, costs=some_costs
+    )
+    compare(setting, [(9000, 0)], records_of((0, (managed - used) * fill // 100, 1, True), (0, 900, 0, True)))
+
+
+def test_pages_move_together_and_back_to_the_head():
+    """Every other page of what fills memory is swapped out, so that free memory lies in pieces: pages move to the end
+    of the zone as long as there is a frame above MIN, and attempts that change nothing become rare."""
+    setting = machine_setting(4000, 500, slots=4000, scale=500, access_ns=800_000, costs={"migrate": 3000})
+    records = records_of((0, 3600, 1, True), (0, 1800, 2, False), (0, 1800, 2, False), (0, 600, 1, False))
+    events = compare(setting, [(9000, 0)], records).events
+    assert events["pgmigrate_success"] > 100
+    assert events["compact_migrate_scanned"] == events["compact_daemon_migrate_scanned"] > 1000
+    setting["proactiveness"] = 0
+    assert compare(setting, [(9000, 0)], records).events["pgmigrate_success"] == 0

@@ -127,7 +127,7 @@ def test_other_spellings():
     assert resolve({"swap": {"vma_ra_enabled": False}}, "6.12")["swap.vma_ra_enabled"] == 0
 
 
-@pytest.mark.parametrize("name", ["overcommit_memory", "vm.drop_caches", "max_map_count", "compaction_proactiveness"])
+@pytest.mark.parametrize("name", ["overcommit_memory", "vm.drop_caches", "max_map_count", "compact_memory"])
 def test_a_knob_without_effect_is_refused_as_such(name):
     bare = name.removeprefix("vm.")
     with pytest.raises(TunableError, match=rf"^vm\.{bare}: the kernel has it, but it has no effect in the simulation"):
@@ -136,7 +136,7 @@ def test_a_knob_without_effect_is_refused_as_such(name):
 
 def test_a_name_like_none_gets_the_list():
     with pytest.raises(
-        TunableError, match=r"^vm\.zzz: unknown tunable; accepted are demotion_enabled, .*zone_reclaim_mode"
+        TunableError, match=r"^vm\.zzz: unknown tunable; accepted are compaction_proactiveness, .*zone_reclaim_mode"
     ):
         resolve({"zzz": 1}, "6.12")
     with pytest.raises(TunableError, match="the name 3 is no text"):

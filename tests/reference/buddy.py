@@ -63,6 +63,12 @@ class Buddy:
         self.nr_free -= 1 << order
         return pfn
 
+    def take(self, pfn):
+        """The free block that begins there."""
+        order = self.order_of.pop(pfn)
+        self.lists[order].remove(pfn)
+        self.nr_free -= 1 << order
+
     def insert(self, pfn, order):
         self.lists[order].appendleft(pfn)
         self.order_of[pfn] = order
@@ -102,6 +108,9 @@ class Zone:
     @property
     def nr_free(self):
         return self.buddy.nr_free
+
+    def free_area(self):
+        return self.buddy.free_area()
 
     def alloc(self):
         """One frame; None if the zone has none."""

@@ -1,14 +1,14 @@
 """Slow, readable model of the allocator's slow path, of page faults, and of a task that causes them."""
 
 from reference.clock import Thread
+from reference.compaction import Compaction
 from reference.memory import Entry, Page
-from reference.reclaim import Reclaim
 
 PTRS_PER_TABLE = 512
 MAX_RETRIES = 16
 
 
-class Machine(Reclaim):
+class Machine(Compaction):
     """One task over regions of pages: anonymous ones and, read only, whole files.
 
     `regions` are (pages, file number or 0) in the order of the task's page numbers; `records` are
@@ -24,6 +24,7 @@ class Machine(Reclaim):
             start += pages
         self.kswapd = Thread("kswapd", self.kswapd_main())
         self.wake(self.kswapd)
+        self.wake(Thread("kcompactd", self.kcompactd_main()))
         if self.files:
             self.wake(Thread("flusher", self.flusher_main()))
         self.wake(Thread("task", self.task_main(records)))

@@ -29,7 +29,6 @@ cdef enum:
     COMPACT_MAX_DEFER_SHIFT = 6
 
 cdef enum compact_result:
-    COMPACT_SKIPPED = 1
     COMPACT_CONTINUE = 3
     COMPACT_COMPLETE = 4
     COMPACT_PARTIAL_SKIPPED = 5

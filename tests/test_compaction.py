@@ -1,13 +1,17 @@
 """kcompactd: when it begins, what it takes from where, what stays where it was, and when it gives up."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lab import MS, NO_SLAB, SECOND, Lab, anon, file, load, op, sleep, store
+from results import calm
 
 from pymem import Machine
 from pymem.devices import Disk, SwapDevice
 from pymem.records import Op
+from pymem.reports.summary import story
 from pymem.topology import Node, Zone
 
 # A zone of 16 page blocks, the first and the last incomplete; MIN is 64 pages, LOW 80 and HIGH 96.  The kernel holds
@@ -232,6 +236,13 @@ def test_a_program_exits_while_its_pages_are_being_moved():
     left = machine.counts()
     assert left["nr_inactive_anon"] + left["nr_active_anon"] == 1_950
     assert machine.free() > PAGES - HELD - 1_950 - 50
+
+
+def test_the_summary_tells():
+    result = calm()
+    assert not [line for line in story(result) if "kcompactd" in line]
+    busy = replace(result, vmstat={**result.vmstat, "compact_isolated": 512})
+    assert [line for line in story(busy) if line.startswith("kcompactd: free memory was in small pieces; 2.0 MiB of")]
 
 
 @given(

@@ -74,6 +74,11 @@ def story(result: Result) -> list[str]:
                 f"{kill.by} sent {kill.signal} to {kill.task} at {format_time(kill.time_ns)}: {kill.reason}."
             )
     lines += [_kswapd(result), _direct(result)]
+    if v.get("compact_isolated"):
+        lines.append(
+            f"kcompactd: free memory was in small pieces; {format_pages(v['compact_isolated'])} of pages and free "
+            "frames were taken to move pages together."
+        )
     swapped = v.get("pswpout", 0)
     if result.swap["total"]:
         used = result.swap["total"] - result.swap["free"]

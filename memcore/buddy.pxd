@@ -88,6 +88,20 @@ cdef inline bint in_foreign_block(const zone_t *z, int64_t pfn) noexcept nogil:
     return z.block_foreign != NULL and z.block_foreign[block_number(z, pfn)] != 0
 
 
+cdef inline int64_t nr_free_blocks(const zone_t *z, int order) noexcept nogil:
+    # of both sides
+    return <int64_t> (z.free_area[order].nr_free + z.foreign_area[order].nr_free)
+
+
+cdef inline bint has_free_block(const zone_t *z, int order) noexcept nogil:
+    # of that order or a higher one
+    cdef int o
+    for o in range(order, NR_ORDERS):
+        if nr_free_blocks(z, o):
+            return True
+    return False
+
+
 cdef inline int64_t wmark_pages(const zone_t *z, int w) noexcept nogil:
     return z.wmark[w] + z.boost
 
@@ -95,13 +109,7 @@ cdef inline int64_t wmark_pages(const zone_t *z, int w) noexcept nogil:
 cdef inline bint zone_watermark_ok(const zone_t *z, int order, int64_t mark, int highest_zoneidx,
                                    int64_t nr_free) noexcept nogil:
     # is a request of `order` allowed to leave the zone at `mark`?
-    cdef int o
     nr_free -= (1 << order) - 1
     if nr_free <= mark + z.lowmem_reserve[highest_zoneidx]:
         return False
-    if order == 0:
-        return True
-    for o in range(order, NR_ORDERS):
-        if z.free_area[o].nr_free or z.foreign_area[o].nr_free:
-            return True
-    return False
+    return order == 0 or has_free_block(z, order)

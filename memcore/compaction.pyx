@@ -8,7 +8,7 @@ kcompactd is woken when kswapd has reclaimed for a raised watermark (kcompactd_d
 free memory is too fragmented (proactive compaction, vm.compaction_proactiveness).
 """
 
-from .buddy cimport in_foreign_block, isolate_free_page, zone_t
+from .buddy cimport has_free_block, in_foreign_block, isolate_free_page, zone_t
 from .clock cimport NS_PER_MS
 from .fragmentation cimport (compaction_suitable, fragmentation_score_node, fragmentation_score_wmark,
                              fragmentation_score_zone)
@@ -19,7 +19,7 @@ from .node cimport node_t
 from .page cimport PG_BUDDY, PG_HELD, PG_ISOLATED, PG_LRU, PG_LRU_BATCH, PG_ORPHAN, PG_WRITEBACK, page_t
 from .shrink cimport putback_movable_page
 from .thread cimport STALL_THROTTLE, TH_RUNNABLE, TH_RUNNING
-from .types cimport (MAX_NR_ZONES, NR_ORDERS, PAGEBLOCK_ORDER, PAGEBLOCK_PAGES, SWAP_CLUSTER_MAX, ZONE_MOVABLE, int64_t,
+from .types cimport (MAX_NR_ZONES, PAGEBLOCK_ORDER, PAGEBLOCK_PAGES, SWAP_CLUSTER_MAX, ZONE_MOVABLE, int64_t,
                      ns_t, pfn_t, uint8_t)
 from .vmstat cimport (COMPACT_DAEMON_FREE_SCANNED, COMPACT_DAEMON_MIGRATE_SCANNED, COMPACT_DAEMON_WAKE,
                       COMPACT_FREE_SCANNED, COMPACT_ISOLATED, COMPACT_MIGRATE_SCANNED, PGMIGRATE_FAIL)
@@ -214,7 +214,6 @@ cdef bint migrate_pages(machine_t *m, compact_control_t *cc) noexcept nogil:
         cc.migratepages[kept] = pfn
     for i in range(cc.nr_migratepages - 1, kept - 1, -1):
         putback_movable_page(m, cc.migratepages[i])
-    cc.nr_migratepages = 0
     return enough
 
 
@@ -222,7 +221,6 @@ cdef bint migrate_pages(machine_t *m, compact_control_t *cc) noexcept nogil:
 
 cdef int compact_finished(machine_t *m, compact_control_t *cc) noexcept nogil:
     cdef zone_t *z = cc.zone
-    cdef int o
     if scanners_met(cc):
         z.compact_cached_migrate_pfn = z.start_pfn
         z.compact_cached_free_pfn = 0
@@ -233,17 +231,14 @@ cdef int compact_finished(machine_t *m, compact_control_t *cc) noexcept nogil:
         return COMPACT_CONTINUE if fragmentation_score_zone(z) > fragmentation_score_wmark(m, True) else COMPACT_SUCCESS
     if cc.migrate_pfn & ~BLOCK_MASK:
         return COMPACT_CONTINUE
-    for o in range(cc.order, NR_ORDERS):
-        if z.free_area[o].nr_free or z.foreign_area[o].nr_free:
-            return COMPACT_SUCCESS
-    return COMPACT_CONTINUE
+    return COMPACT_SUCCESS if has_free_block(z, cc.order) else COMPACT_CONTINUE
 
 
 cdef int compact_zone(machine_t *m, compact_control_t *cc) noexcept nogil:
     cdef zone_t *z = cc.zone
     cdef int64_t last = z.start_pfn + z.spanned - 1, before, last_migrated = 0
     cdef int result, i
-    cc.nr_migratepages = cc.nr_freepages = 0
+    cc.nr_freepages = 0
     cc.migrate_scanned = cc.free_scanned = 0
     cc.migrate_pfn = z.start_pfn
     cc.free_pfn = last & BLOCK_MASK
@@ -268,7 +263,6 @@ cdef int compact_zone(machine_t *m, compact_control_t *cc) noexcept nogil:
         free_frame(m, cc.freepages[i])
     if cc.order > 0 and result != COMPACT_COMPLETE:
         z.compact_cached_free_pfn = max(z.start_pfn, cc.free_pfn & BLOCK_MASK)
-    cc.nr_freepages = 0
     count(m, COMPACT_MIGRATE_SCANNED, cc.migrate_scanned)
     count(m, COMPACT_FREE_SCANNED, cc.free_scanned)
     return result

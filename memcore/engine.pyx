@@ -11,7 +11,7 @@ from libc.string cimport memcpy, memset
 
 from .assemble cimport add_compression, add_workers, set_affinity, set_content, swap_facts
 from .blkdev cimport blkdev_init, blkdev_t
-from .buddy cimport zone_t
+from .buddy cimport nr_free_blocks, zone_t
 from .content cimport contents_free
 from .filemap cimport filemap_add_mapper, filemap_init, filemap_t
 from .machine cimport event_t, global_node_stat, machine_alloc, machine_free, machine_t, machine_verify, wb_t
@@ -29,7 +29,7 @@ from .task cimport chunk_writes
 from .thread cimport (LAT_BUCKETS, LAT_SYSCALL, NR_LATENCIES, THREAD_FLUSHER, THREAD_KCOMPACTD, THREAD_KSWAPD, THREAD_REAPER,
                       THREAD_TASK, TH_BLOCKED, TH_DEAD, TH_RUNNING, thread_t)
 from .topology cimport add_nodes, add_policies, node_facts
-from .types cimport MAX_CPUS, MAX_NODES, MAX_NR_ZONES, int64_t, uint32_t, uint64_t, uint8_t
+from .types cimport MAX_CPUS, MAX_NODES, MAX_NR_ZONES, NR_ORDERS, int64_t, uint32_t, uint64_t, uint8_t
 from .zram cimport zram_destroy_all
 from .zshrink cimport compressed_verify
 from .zswap cimport zswap_destroy
@@ -385,7 +385,7 @@ cdef class Engine:
                 "min": z.wmark[0], "low": z.wmark[1], "high": z.wmark[2], "promo": z.wmark[3],
                 "protection": [z.lowmem_reserve[j] for j in range(MAX_NR_ZONES)],
                 "lru": [z.nr_lru[j] for j in range(5)], "write_pending": z.nr_write_pending,
-                "free_area": [z.free_area[j].nr_free + z.foreign_area[j].nr_free for j in range(11)],
+                "free_area": [nr_free_blocks(z, j) for j in range(NR_ORDERS)],
                 "pcp": [{"count": pcp_count(&z.pcp[c]), "high": z.pcp[c].high, "batch": z.pcp_batch}
                         for c in range(m.nr_cpus)],
                 "stat": {name: z.stat[j] for j, name in enumerate(ZONE_STAT_NAMES)},

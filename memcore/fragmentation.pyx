@@ -1,29 +1,19 @@
 """How fragmented free memory is, and whether that is worth compaction (mm/compaction.c, mm/vmstat.c)."""
 
-from .buddy cimport wmark_pages, zone_t, zone_watermark_ok
+from .buddy cimport has_free_block, nr_free_blocks, wmark_pages, zone_t, zone_watermark_ok
 from .machine cimport machine_t
 from .node cimport node_t
 from .types cimport MAX_NR_ZONES, NR_ORDERS, PAGEBLOCK_ORDER, int64_t
 from .watermark cimport WMARK_LOW, WMARK_MIN
 
 
-cdef int64_t free_blocks(const zone_t *z, int order, int64_t *pages) noexcept nogil:
-    """Blocks of `order` and more, in units of that order and of one page."""
-    cdef int64_t blocks = 0
-    cdef int o
-    pages[0] = 0
-    for o in range(NR_ORDERS):
-        pages[0] += <int64_t> (z.free_area[o].nr_free + z.foreign_area[o].nr_free) << o
-        if o >= order:
-            blocks += <int64_t> (z.free_area[o].nr_free + z.foreign_area[o].nr_free) << (o - order)
-    return blocks
-
-
 cdef int64_t fragmentation_score_zone(const zone_t *z) noexcept nogil:
     """Percent of free memory that lies in blocks smaller than a huge page (extfrag_for_order)."""
-    cdef int64_t pages = 0
-    cdef int64_t blocks = free_blocks(z, PAGEBLOCK_ORDER, &pages)
-    return (pages - (blocks << PAGEBLOCK_ORDER)) * 100 // pages if pages else 0
+    cdef int64_t pieces = z.nr_free
+    cdef int o
+    for o in range(PAGEBLOCK_ORDER, NR_ORDERS):
+        pieces -= nr_free_blocks(z, o) << o
+    return pieces * 100 // z.nr_free if z.nr_free else 0
 
 
 cdef int64_t fragmentation_score_node(machine_t *m, const node_t *n) noexcept nogil:
@@ -42,16 +32,13 @@ cdef int64_t fragmentation_score_wmark(const machine_t *m, bint low) noexcept no
 
 cdef int64_t fragmentation_index(const zone_t *z, int order) noexcept nogil:
     """Would a request of `order` fail for fragmentation (towards 1000) or for lack of memory (towards 0)?"""
-    cdef int64_t pages = 0, total = 0
-    cdef int64_t suitable = free_blocks(z, order, &pages)
+    cdef int64_t blocks = 0
     cdef int o
-    for o in range(NR_ORDERS):
-        total += <int64_t> (z.free_area[o].nr_free + z.foreign_area[o].nr_free)
-    if total == 0:
-        return 0
-    if suitable:
+    if has_free_block(z, order):
         return -1000
-    return 1000 - (1000 + pages * 1000 // (<int64_t> 1 << order)) // total
+    for o in range(order):
+        blocks += nr_free_blocks(z, o)
+    return 1000 - (1000 + z.nr_free * 1000 // (<int64_t> 1 << order)) // blocks if blocks else 0
 
 
 cdef bint compaction_suitable(machine_t *m, const zone_t *z, int order, int highest_zoneidx) noexcept nogil:

@@ -128,7 +128,7 @@ cdef inline void putback(machine_t *m, pfn_t pfn) noexcept nogil:
 
 
 cdef void putback_movable_page(machine_t *m, pfn_t pfn) noexcept nogil:
-    """An isolated page that compaction could not move goes back."""
+    """An isolated page that compaction could not move goes back. A function of its own: reclaim has putback inlined."""
     putback(m, pfn)
 
 

@@ -28,11 +28,21 @@ def lab(*, kernel="6.1", foreign=300, swap=0, cpus=1, vm=None, costs=None, disk=
     return Lab(machine, kernel=kernel, vm=vm, costs=QUIET | (costs or {}), a=(anon(8000), file(200)), b=(anon(4000),))
 
 
+def given_back(pages):
+    """Records that give single pages back."""
+    return [op(Op.DONTNEED, p, 1) for p in pages]
+
+
+def before_look(machine, ns):
+    """Task a sleeps until so long before kcompactd looks; the counters that moved."""
+    return machine.do("a", sleep(500 * MS - machine.engine.now % (500 * MS) - ns))
+
+
 def leave_holes(machine, filled=5_900):
     """A task fills the memory that programs get, but for some 200 pages, and gives back every other page of the second
     half."""
     machine.do("a", store(range(filled)))
-    machine.do("a", op(Op.DONTNEED, filled // 2, 1), *(op(Op.DONTNEED, p, 1) for p in range(filled // 2, filled, 2)))
+    machine.do("a", *given_back(range(filled // 2, filled, 2)))
 
 
 def in_pieces(machine):
@@ -61,8 +71,7 @@ def test_it_looks_twice_a_second_and_makes_large_blocks():
     machine = lab()
     leave_holes(machine)
     assert in_pieces(machine) > 90
-    left = 500 * MS - machine.engine.now % (500 * MS)
-    assert machine.do("a", sleep(left - 10 * MS))["compact_migrate_scanned"] == 0
+    assert before_look(machine, 10 * MS)["compact_migrate_scanned"] == 0
     moved = machine.do("a", sleep(20 * MS), sleep(200 * MS))
     assert in_pieces(machine) <= 80
     # the first page block with pages is emptied, and then the next ones
@@ -133,7 +142,7 @@ def test_proactiveness(proactiveness):
     scanners meet."""
     machine = lab(vm={"compaction_proactiveness": proactiveness})
     machine.do("a", store(range(3_000)))
-    machine.do("a", *(op(Op.DONTNEED, p, 1) for p in range(1, 3_000, 2)))
+    machine.do("a", *given_back(range(1, 3_000, 2)))
     assert 15 < in_pieces(machine) < 90
     moved = machine.do("a", sleep(SECOND))
     if proactiveness:
@@ -159,17 +168,12 @@ def test_what_was_asked_for_is_made_and_no_more(threshold):
     machine = lab(swap=4000, vm={"compaction_proactiveness": 1, "extfrag_threshold": threshold})
     machine.do("a", store(range(6_200)))
     assert machine.engine.events_count()["pageoutrun"] > 0
-    machine.do("a", *(op(Op.DONTNEED, p, 1) for p in range(2_200, 6_200, 2)))
+    machine.do("a", *given_back(range(2_200, 6_200, 2)))
     moved = machine.do("a", sleep(600 * MS))
     assert moved["compact_daemon_wake"] == 1
     assert (moved["compact_daemon_migrate_scanned"] > 0) == (threshold < 1000)
     blocks = machine.engine.zones()[0]["free_area"]
     assert sum(blocks[9:]) == (threshold < 1000)
-
-
-def before_look(machine, ns, name="a"):
-    """The task sleeps until so long before kcompactd looks."""
-    machine.do(name, sleep(500 * MS - machine.engine.now % (500 * MS) - ns))
 
 
 def test_it_does_not_begin_while_kswapd_runs():
@@ -204,7 +208,7 @@ def test_it_goes_on_where_it_was():
     scanned = []
     for filled, apart in (5_600, 1), (6_100, 2):  # what came into a page block together is given back by halves
         machine.do("a", store(range(filled)))
-        machine.do("a", *(op(Op.DONTNEED, p, 1) for p in range(1_500, 5_500) if p // apart % 2))
+        machine.do("a", *given_back(p for p in range(1_500, 5_500) if p // apart % 2))
         scanned.append(machine.do("a", sleep(SECOND))["compact_daemon_migrate_scanned"])
     assert scanned[0] > HELD - 300
     assert 0 < scanned[1] < HELD - 300
@@ -228,7 +232,7 @@ def test_a_program_exits_while_its_pages_are_being_moved():
     machine = lab(cpus=2, costs={"c_migrate": 400_000})
     machine.do("b", store(range(2_000)))
     machine.do("a", store(range(3_900)))
-    machine.do("a", *(op(Op.DONTNEED, p, 1) for p in range(1, 3_900, 2)))
+    machine.do("a", *given_back(range(1, 3_900, 2)))
     before_look(machine, 0)
     assert 0 < machine.do("a", sleep(30 * MS))["pgmigrate_success"] < 200
     machine.exit("b")
@@ -257,6 +261,6 @@ def test_random_programs(kernel, cpus, foreign, steps):
     for name, what, first, count, stride in steps:
         pages = range(first, min(first + count * stride, 4_000), stride)
         records = {
-            0: [store(pages)], 1: [load(pages)], 2: [op(Op.DONTNEED, p, 1) for p in pages], 3: [sleep(600 * MS)],
+            0: [store(pages)], 1: [load(pages)], 2: given_back(pages), 3: [sleep(600 * MS)],
         }[what]  # fmt: skip
         machine.do(name, *records)

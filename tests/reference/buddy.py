@@ -109,9 +109,6 @@ class Zone:
     def nr_free(self):
         return self.buddy.nr_free
 
-    def free_area(self):
-        return self.buddy.free_area()
-
     def alloc(self):
         """One frame; None if the zone has none."""
         if not self.pcp:

@@ -26,7 +26,7 @@ class Compaction(Reclaim):
     # ---- how fragmented free memory is
 
     def zone_score(self):
-        blocks = self.zone.free_area()
+        blocks = self.zone.buddy.free_area()
         free = sum(n << order for order, n in enumerate(blocks))
         huge = sum(n << order for order, n in enumerate(blocks) if order >= 9)
         return (free - huge) * 100 // free if free else 0

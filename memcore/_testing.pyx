@@ -6,17 +6,21 @@ Nothing here is part of the API.
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
-from .buddy cimport zone_free, zone_init, zone_init_free, zone_t, zone_verify
+from .buddy cimport (free_one_page, get_pageblock_migratetype, kernel_free, zone_free, zone_init, zone_init_free, zone_t,
+                     zone_verify)
 from .lruvec cimport inactive_is_low, lru_note_cost, lruvec_t
 from .mm cimport file_ra_t
+from .mobility cimport rmqueue_buddy
 from .page cimport page_t
-from .pcp cimport (decay_pcp_high, drain_zone_pages, free_unref_page, pcp_alloc_kernel, pcp_free_kernel, pcp_pop,
+from .pcp cimport (decay_pcp_high, drain_zone_pages, free_unref_page, pcp_alloc, pcp_free, pcp_pop,
                    pcp_refill, pcp_verify, zone_init_pcp)
 from .psi cimport PSI_FREQ_NS, PSI_MEM_SOME, psi_t, psi_update_averages
 from .readahead cimport ra_init_size, ra_next_size
 from .scan_count cimport scan_fractions, stats_due, stop_rule
 from .swap_state cimport swapin_nr_pages
-from .types cimport MAX_NR_ZONES, int64_t, pfn_t, uint32_t, uint64_t, uint8_t
+from .topology cimport add_kernel_blocks
+from .types cimport (MAX_NR_ZONES, MIGRATE_MOVABLE, MIGRATE_RECLAIMABLE, MIGRATE_TYPES, MIGRATE_UNMOVABLE, NR_ORDERS,
+                     int64_t, pfn_t, uint32_t, uint64_t, uint8_t)
 from .watermark cimport (WMARK_LOW, calculate_min_free_kbytes, isqrt, setup_lowmem_reserve, setup_zone_wmarks,
                          thp_min_free_kbytes, zone_batchsize)
 from .thread cimport latency_bucket
@@ -156,11 +160,17 @@ def py_latency_bucket(int64_t ns):
 
 cdef int zone_step(zone_t *z, page_t *frames, str what, int n, list held, list pages, bint v612) except -1:
     cdef pfn_t pfn
-    if what == "kernel":                     # a block of order n
-        held.append((pcp_alloc_kernel(z, frames, 0, n, v612), n))
+    cdef int mt
+    if what in ("kernel", "cache"):          # a block of order n, unmovable or reclaimable
+        mt = MIGRATE_UNMOVABLE if what == "kernel" else MIGRATE_RECLAIMABLE
+        held.append((pcp_alloc(z, frames, 0, n, mt, v612), n))
     elif what == "free kernel":              # the n oldest of them
         for pfn, order in held[:n]:
-            pcp_free_kernel(z, frames, pfn, 0, order, v612)
+            mt = get_pageblock_migratetype(z, pfn)
+            if order == 0 and mt == MIGRATE_MOVABLE:
+                free_unref_page(z, frames, pfn, 0, v612)
+            else:
+                pcp_free(z, frames, pfn, 0, order, mt, v612)
         del held[:n]
     elif what == "page":                     # n pages of a program
         for _ in range(n):
@@ -181,8 +191,8 @@ cdef int zone_step(zone_t *z, page_t *frames, str what, int n, list held, list p
     return pcp_verify(z, frames)
 
 
-def py_pcp(steps, int64_t foreign, int64_t low, bint v61):
-    """A zone of 65,535 pages, 8,000 and `foreign` ones free, with one CPU: (free, program's, kernel's) after each step."""
+def py_pcp(steps, kernel_blocks, int64_t low, bint v61):
+    """A zone of 65,535 pages, 8,000 and the kernel's free, with one CPU: (free, in the stack, in lists) after each step."""
     cdef zone_t z
     cdef page_t *frames = <page_t *> calloc(1 << 17, sizeof(page_t))
     held, pages, out = [], [], []
@@ -192,13 +202,53 @@ def py_pcp(steps, int64_t foreign, int64_t low, bint v61):
     try:
         zone_init(&z, 0, 2, 0, 1, 65_535, 65_535, 1)
         z.v61 = v61
-        z.foreign = foreign
+        add_kernel_blocks(&z, kernel_blocks)
         z.wmark[WMARK_LOW] = low
         zone_init_pcp(&z, 1, 0, not v61)
-        zone_init_free(&z, frames, 8000 + foreign)
+        zone_init_free(&z, frames, 8000 + kernel_free(&z))
         for what, n in steps:
             zone_step(&z, frames, what, n, held, pages, not v61)
-            out.append((z.nr_free, z.pcp[0].count, z.pcp[0].kernel_count))
+            out.append((z.nr_free, z.pcp[0].count, z.pcp[0].listed))
+        return out
+    finally:
+        zone_free(&z)
+        free(frames)
+
+
+def py_mobility(steps, kernel_blocks, bint v61):
+    """The same zone without per-CPU lists: (unmovable, movable, reclaimable pages free, fallbacks) after each step.
+
+    A step is (type, order) for a request, ("free", _) for the oldest block that is held.
+    """
+    cdef zone_t z
+    cdef page_t *frames = <page_t *> calloc(1 << 17, sizeof(page_t))
+    cdef bint stealing
+    cdef pfn_t pfn
+    cdef int i
+    held, out = [], []
+    memset(&z, 0, sizeof(z))
+    if frames == NULL:
+        raise MemoryError("frames")
+    try:
+        zone_init(&z, 0, 2, 0, 1, 65_535, 65_535, 1)
+        z.v61 = v61
+        add_kernel_blocks(&z, kernel_blocks)
+        zone_init_free(&z, frames, 8000 + kernel_free(&z))
+        for what, order in steps:
+            stealing = False
+            if what in ("unmovable", "movable", "reclaimable"):
+                pfn = rmqueue_buddy(&z, frames, order, ("unmovable", "movable", "reclaimable").index(what), &stealing)
+                if pfn:
+                    held.append((pfn, order))
+            elif what == "free" and held:
+                pfn, order = held.pop(0)
+                free_one_page(&z, frames, pfn, order, get_pageblock_migratetype(&z, pfn))
+            zone_verify(&z, frames)
+            free_pages = [0] * MIGRATE_TYPES
+            for mt in range(MIGRATE_TYPES):
+                for i in range(NR_ORDERS):
+                    free_pages[mt] += z.free_area[<int> mt][i].nr_free << i
+            out.append((*free_pages, z.fallbacks))
         return out
     finally:
         zone_free(&z)

@@ -10,6 +10,7 @@ cdef enum io_kind:               # what completion means; see pageout.pyx
     IO_PAGE_WRITE = 1            # ends writeback of a frame
     IO_DETACHED = 2              # nobody waits
     IO_BIO_WRITE = 3             # as IO_PAGE_WRITE, for the first page of a bio of a file system
+    IO_SWAP_WRITE = 4            # and for a page to swap; above it, for the last of a request, with its list of pages
 
 ctypedef struct io_req_t:
     ns_t done

@@ -1,7 +1,7 @@
 # Physical memory of one zone: free blocks by order, per-CPU lists, watermarks.
 from .page cimport page_t
-from .types cimport (MAX_NR_ZONES, NR_ORDERS, PAGEBLOCK_ORDER, PCP_ORDERS, int32_t, int64_t, nid_t, pfn_t,
-                     uint64_t, uint8_t)
+from .types cimport (MAX_NR_ZONES, MIGRATE_MOVABLE, MIGRATE_TYPES, NR_ORDERS, NR_PCP_LISTS, PAGEBLOCK_ORDER, int32_t,
+                     int64_t, nid_t, pfn_t, uint64_t, uint8_t)
 from .vmstat cimport NR_ZONE_STATS
 from .watermark cimport NR_WMARK
 
@@ -21,8 +21,12 @@ ctypedef struct per_cpu_pages_t:
     int32_t high                 # 6.12: grows towards high_max
     int32_t free_count           # 6.12: pages freed in a row; 6.1: how often the batch freed has doubled (free_factor)
     int32_t alloc_factor         # 6.12: how often the batch fetched has doubled
-    pcp_list_t kernel[PCP_ORDERS]  # of the kernel's page blocks, by order
-    int32_t kernel_count         # pages in them
+    pcp_list_t lists[NR_PCP_LISTS]   # by order and migratetype; movable single pages are in the stack instead
+    int32_t listed               # pages in them
+
+ctypedef struct kernel_block_t:  # a page block of unmovable or reclaimable memory
+    int32_t mt
+    int32_t nr_free              # pages at its end; the kernel holds the others
 
 ctypedef struct zone_t:
     nid_t nid
@@ -35,11 +39,12 @@ ctypedef struct zone_t:
     int64_t virgin               # first pfn of the never-used tail of order-10 blocks; see zone_init_free
     int64_t virgin_end
     int64_t nr_free              # NR_FREE_PAGES: without the per-CPU lists
-    int64_t foreign              # frames free at the start in page blocks of unmovable memory
-    uint8_t *block_foreign       # per page block: is it of unmovable memory? NULL: no block is, nor will be
+    kernel_block_t *kernel_blocks   # as the zone begins, from the highest to the lowest
+    int32_t nr_kernel_blocks
+    uint8_t *block_type          # migratetype of each page block; NULL: all are movable and stay so
     int64_t held_end             # the kernel's frames and what is in per-CPU lists at the start end here
     bint v61                     # kernel 6.1
-    int64_t fallbacks            # times pages changed sides since the watermarks were last raised for it
+    int64_t fallbacks            # to page blocks of another type, since the watermarks were last raised for it
     int64_t boost
     int64_t wmark[NR_WMARK]
     int64_t lowmem_reserve[MAX_NR_ZONES]
@@ -49,8 +54,7 @@ ctypedef struct zone_t:
     int64_t given_reserve[MAX_NR_ZONES]
     int64_t nr_lru[5]
     int64_t nr_write_pending
-    free_area_t free_area[NR_ORDERS]
-    free_area_t foreign_area[NR_ORDERS]
+    free_area_t free_area[MIGRATE_TYPES][NR_ORDERS]
     per_cpu_pages_t *pcp         # one per CPU
     int32_t nr_cpus
     int32_t pcp_batch
@@ -67,13 +71,17 @@ ctypedef struct zone_t:
 
 cdef int zone_init(zone_t *z, nid_t nid, int idx, int zid, int64_t start_pfn, int64_t spanned, int64_t managed,
                    int nr_cpus) except -1
+cdef int64_t kernel_free(const zone_t *z) noexcept nogil
 cdef int64_t zone_layout(const zone_t *z, int64_t nr_free) noexcept nogil
 cdef int zone_init_free(zone_t *z, page_t *frames, int64_t nr_free) except -1
 cdef void zone_free(zone_t *z) noexcept nogil
-cdef pfn_t rmqueue_smallest(zone_t *z, page_t *frames, int order, bint foreign) noexcept nogil
-cdef pfn_t rmqueue_buddy(zone_t *z, page_t *frames, int order, bint foreign) noexcept nogil
-cdef void free_one_page(zone_t *z, page_t *frames, pfn_t pfn, int order) noexcept nogil
-cdef void rmqueue_bulk(zone_t *z, page_t *frames, per_cpu_pages_t *p, int32_t n) noexcept nogil
+cdef void area_del(zone_t *z, page_t *frames, pfn_t pfn, int order) noexcept nogil
+cdef void change_area(zone_t *z, page_t *frames, pfn_t pfn, int mt) noexcept nogil
+cdef pfn_t take_block(zone_t *z, page_t *frames, int order, int mt) noexcept nogil
+cdef pfn_t split_block(zone_t *z, page_t *frames, pfn_t pfn, int o, int order, int mt) noexcept nogil
+cdef int smallest(const zone_t *z, int order, int mt) noexcept nogil
+cdef pfn_t rmqueue_smallest(zone_t *z, page_t *frames, int order, int mt) noexcept nogil
+cdef void free_one_page(zone_t *z, page_t *frames, pfn_t pfn, int order, int mt) noexcept nogil
 cdef int32_t free_bulk(zone_t *z, page_t *frames, per_cpu_pages_t *p, int32_t n) noexcept nogil
 cdef bint isolate_free_page(zone_t *z, page_t *frames, pfn_t pfn) noexcept nogil
 cdef int zone_verify(zone_t *z, page_t *frames) except -1
@@ -84,13 +92,21 @@ cdef inline int64_t block_number(const zone_t *z, int64_t pfn) noexcept nogil:
     return (pfn >> PAGEBLOCK_ORDER) - (z.start_pfn >> PAGEBLOCK_ORDER)
 
 
-cdef inline bint in_foreign_block(const zone_t *z, int64_t pfn) noexcept nogil:
-    return z.block_foreign != NULL and z.block_foreign[block_number(z, pfn)] != 0
+cdef inline int get_pageblock_migratetype(const zone_t *z, int64_t pfn) noexcept nogil:
+    return z.block_type[block_number(z, pfn)] if z.block_type != NULL else <int> MIGRATE_MOVABLE
+
+
+cdef inline void set_pageblock_migratetype(zone_t *z, int64_t pfn, int mt) noexcept nogil:
+    z.block_type[block_number(z, pfn)] = <uint8_t> mt
 
 
 cdef inline int64_t nr_free_blocks(const zone_t *z, int order) noexcept nogil:
-    # of both sides
-    return <int64_t> (z.free_area[order].nr_free + z.foreign_area[order].nr_free)
+    # of all types
+    cdef int mt
+    cdef int64_t n = 0
+    for mt in range(MIGRATE_TYPES):
+        n += <int64_t> z.free_area[mt][order].nr_free
+    return n
 
 
 cdef inline bint has_free_block(const zone_t *z, int order) noexcept nogil:

@@ -3,21 +3,21 @@
 Free blocks of 2^order frames hang in one list per order; a block is split on allocation and merged with
 its buddy (pfn ^ 2^order) on free.
 
-Of migrate types there are two: what programs get is movable, and some page blocks are of the kernel's unmovable or
-reclaimable memory ("foreign"). Each has lists of its own. When one side has no page left it takes the other's
-(rmqueue_fallback), which raises the watermarks of the zone unless it was a page block that is all free. What is freed
-returns to the side its page block is on. A zone that begins without foreign pages knows no sides.
+Page blocks, of 512 frames, have a migratetype: what programs get is movable, what the kernel gets is unmovable or
+reclaimable. Free blocks of each type hang in lists of their own; what happens when those are empty is in mobility.pyx.
+A zone that begins without free pages in page blocks of the kernel's is movable altogether.
 
 A zone begins as a run of order-10 blocks that nobody has touched. They are not linked but remembered as a
 range (`virgin`), so a machine of 1 TiB is created without touching its frames.
 """
 
-from libc.stdlib cimport calloc, free
+from libc.stdlib cimport calloc, free, malloc
+from libc.string cimport memset
 
 from .debug cimport MM_BUG_ON, mm_likely
-from .page cimport PG_BUDDY, PG_FOREIGN, PG_LRU, PG_PCP, page_t
-from .types cimport (MAX_ORDER, NR_ORDERS, PAGEBLOCK_ORDER, PAGEBLOCK_PAGES, int32_t, int64_t, nid_t, pfn_t, uint8_t,
-                     uint32_t)
+from .page cimport PG_BUDDY, PG_MIGRATETYPE, PG_MIGRATETYPE_SHIFT, page_t
+from .types cimport (MAX_ORDER, MIGRATE_MOVABLE, MIGRATE_TYPES, NR_ORDERS, PAGEBLOCK_ORDER, PAGEBLOCK_PAGES,
+                     int32_t, int64_t, nid_t, pfn_t, uint8_t, uint32_t)
 from .watermark cimport WMARK_MIN, zone_batchsize
 
 
@@ -45,20 +45,17 @@ cdef void zone_free(zone_t *z) noexcept nogil:
         for c in range(z.nr_cpus):
             free(z.pcp[c].pages)
     free(z.pcp)
-    free(z.block_foreign)
+    free(z.block_type)
+    free(z.kernel_blocks)
     z.pcp = NULL
-    z.block_foreign = NULL
+    z.kernel_blocks = NULL
+    z.block_type = NULL
 
 
-cdef inline free_area_t *areas(zone_t *z, bint foreign) noexcept nogil:
-    # the free lists of one side, by order
-    return &z.foreign_area[0] if foreign else &z.free_area[0]
-
-
-cdef inline void area_add(zone_t *z, page_t *frames, pfn_t pfn, int order, bint foreign) noexcept nogil:
-    cdef free_area_t *a = &areas(z, foreign)[order]
+cdef inline void area_add(zone_t *z, page_t *frames, pfn_t pfn, int order, int mt) noexcept nogil:
+    cdef free_area_t *a = &z.free_area[mt][order]
     cdef page_t *p = &frames[pfn]
-    p.flags = PG_BUDDY | PG_FOREIGN if foreign else <uint32_t> PG_BUDDY
+    p.flags = PG_BUDDY | <uint32_t> mt << PG_MIGRATETYPE_SHIFT
     p.order = <uint8_t> order
     p.swap = a.head
     p.lru = 0
@@ -68,9 +65,9 @@ cdef inline void area_add(zone_t *z, page_t *frames, pfn_t pfn, int order, bint 
     a.nr_free += 1
 
 
-cdef inline void area_del(zone_t *z, page_t *frames, pfn_t pfn, int order) noexcept nogil:
+cdef void area_del(zone_t *z, page_t *frames, pfn_t pfn, int order) noexcept nogil:
     cdef page_t *p = &frames[pfn]
-    cdef free_area_t *a = &areas(z, p.flags & PG_FOREIGN != 0)[order]
+    cdef free_area_t *a = &z.free_area[(p.flags & PG_MIGRATETYPE) >> PG_MIGRATETYPE_SHIFT][order]
     cdef pfn_t *before = &frames[p.lru].swap if p.lru else &a.head
     MM_BUG_ON(not (p.flags & PG_BUDDY))
     before[0] = p.swap
@@ -79,7 +76,14 @@ cdef inline void area_del(zone_t *z, page_t *frames, pfn_t pfn, int order) noexc
     a.nr_free -= 1
 
 
-cdef void free_range(zone_t *z, page_t *frames, int64_t pfn, int64_t end, bint foreign) noexcept nogil:
+cdef void change_area(zone_t *z, page_t *frames, pfn_t pfn, int mt) noexcept nogil:
+    """A free block goes to the lists of another type (move_to_free_list)."""
+    cdef int order = frames[pfn].order
+    area_del(z, frames, pfn, order)
+    area_add(z, frames, pfn, order, mt)
+
+
+cdef void free_range(zone_t *z, page_t *frames, int64_t pfn, int64_t end, int mt) noexcept nogil:
     # makes [pfn, end) free, in blocks as large as their alignment allows
     cdef int order
     while pfn < end:
@@ -88,185 +92,119 @@ cdef void free_range(zone_t *z, page_t *frames, int64_t pfn, int64_t end, bint f
             order += 1
         while pfn + (1 << order) > end:
             order -= 1
-        area_add(z, frames, <pfn_t> pfn, order, foreign)
+        area_add(z, frames, <pfn_t> pfn, order, mt)
         z.nr_free += 1 << order
         pfn += 1 << order
 
 
+cdef int64_t kernel_free(const zone_t *z) noexcept nogil:
+    # pages free at the start in page blocks of the kernel's
+    cdef int64_t pages = 0
+    cdef int i
+    for i in range(z.nr_kernel_blocks):
+        pages += z.kernel_blocks[i].nr_free
+    return pages
+
+
+cdef inline int64_t first_movable(const zone_t *z, int64_t nr_free) noexcept nogil:
+    # movable frames are the last of the zone
+    return z.start_pfn + z.spanned - (nr_free - kernel_free(z))
+
+
 cdef int64_t zone_layout(const zone_t *z, int64_t nr_free) noexcept nogil:
-    """The lowest frame that is free at the start: movable ones are the last of the zone, below them lie foreign page
-    blocks that the kernel holds a page or more of; before the zone's start if they do not fit."""
-    cdef int64_t movable = z.start_pfn + z.spanned - (nr_free - z.foreign)
-    cdef int64_t blocks = (z.foreign + PAGEBLOCK_PAGES - 2) // (PAGEBLOCK_PAGES - 1)
-    if blocks == 0:
+    """The lowest frame that is free at the start; before the zone's start if there is no room. Page blocks of the
+    kernel's lie below that in which the movable frames begin."""
+    cdef int64_t movable = first_movable(z, nr_free)
+    if z.nr_kernel_blocks == 0:
         return movable
-    return (movable & ~<int64_t> (PAGEBLOCK_PAGES - 1)) - (blocks - 1) - z.foreign
+    return ((movable // PAGEBLOCK_PAGES - z.nr_kernel_blocks + 1) * PAGEBLOCK_PAGES
+            - z.kernel_blocks[z.nr_kernel_blocks - 1].nr_free)
 
 
 cdef int zone_init_free(zone_t *z, page_t *frames, int64_t nr_free) except -1:
     """Makes `nr_free` frames of the zone free (zone_layout); aligned order-10 blocks stay a virgin range. Raises
     MemoryError."""
     cdef int64_t end = z.start_pfn + z.spanned
-    cdef int64_t first = end - (nr_free - z.foreign), at, stop
+    cdef int64_t first = first_movable(z, nr_free), at, blocks
     cdef int64_t block = 1 << MAX_ORDER
     cdef int64_t lo = (first + block - 1) // block * block
     cdef int64_t hi = end // block * block
-    z.held_end = at = zone_layout(z, nr_free)
+    cdef kernel_block_t *k
+    cdef int i
+    z.held_end = zone_layout(z, nr_free)
     if hi > lo:
         z.virgin = lo
         z.virgin_end = hi
-        z.free_area[MAX_ORDER].nr_free += (hi - lo) // block
+        z.free_area[MIGRATE_MOVABLE][MAX_ORDER].nr_free += (hi - lo) // block
         z.nr_free += hi - lo
-        free_range(z, frames, first, lo, False)
-        free_range(z, frames, hi, end, False)
+        free_range(z, frames, first, lo, MIGRATE_MOVABLE)
+        free_range(z, frames, hi, end, MIGRATE_MOVABLE)
     else:
-        free_range(z, frames, first, end, False)
-    if z.foreign == 0:
+        free_range(z, frames, first, end, MIGRATE_MOVABLE)
+    if z.nr_kernel_blocks == 0:
         return 0
-    z.block_foreign = <uint8_t *> calloc(block_number(z, end) + 1, 1)
-    if z.block_foreign == NULL:
+    blocks = block_number(z, end) + 1
+    z.block_type = <uint8_t *> malloc(blocks)
+    if z.block_type == NULL:
         raise MemoryError("page blocks")
+    memset(z.block_type, MIGRATE_MOVABLE, blocks)
     z.held_end &= ~<int64_t> (PAGEBLOCK_PAGES - 1)
-    while at < first & ~<int64_t> (PAGEBLOCK_PAGES - 1):
-        stop = (at | (PAGEBLOCK_PAGES - 1)) + 1
-        set_block(z, at, True)
-        free_range(z, frames, at, stop, True)
-        at = stop + 1            # the first page of each is the kernel's
+    at = first & ~<int64_t> (PAGEBLOCK_PAGES - 1)
+    for i in range(z.nr_kernel_blocks):
+        k = &z.kernel_blocks[i]
+        at -= PAGEBLOCK_PAGES
+        set_pageblock_migratetype(z, at, k.mt)
+        if k.nr_free == PAGEBLOCK_PAGES:
+            free_one_page(z, frames, <pfn_t> at, PAGEBLOCK_ORDER, k.mt)
+        else:
+            free_range(z, frames, at + PAGEBLOCK_PAGES - k.nr_free, at + PAGEBLOCK_PAGES, k.mt)
     return 0
 
 
-cdef inline pfn_t take_block(zone_t *z, page_t *frames, int order, bint foreign) noexcept nogil:
+cdef pfn_t take_block(zone_t *z, page_t *frames, int order, int mt) noexcept nogil:
     # a block of exactly `order`, unlinked; the caller knows there is one
-    cdef pfn_t pfn = areas(z, foreign)[order].head
+    cdef pfn_t pfn = z.free_area[mt][order].head
     if pfn:
         area_del(z, frames, pfn, order)
         return pfn
     pfn = <pfn_t> z.virgin
     z.virgin += 1 << MAX_ORDER
-    z.free_area[MAX_ORDER].nr_free -= 1
+    z.free_area[MIGRATE_MOVABLE][MAX_ORDER].nr_free -= 1
     return pfn
 
 
-cdef inline int smallest(const free_area_t *areas, int order) noexcept nogil:
+cdef int smallest(const zone_t *z, int order, int mt) noexcept nogil:
     # the order of the smallest block that holds one of `order`; above MAX_ORDER if there is none
-    while order <= MAX_ORDER and areas[order].nr_free == 0:
+    while order <= MAX_ORDER and z.free_area[mt][order].nr_free == 0:
         order += 1
     return order
 
 
-cdef inline int largest(const free_area_t *areas, int order) noexcept nogil:
-    # the order of the largest block there is, if that is `order` at least; -1 without one
-    cdef int o = MAX_ORDER
-    while o >= order and areas[o].nr_free == 0:
-        o -= 1
-    return o if o >= order else -1
-
-
-cdef inline void set_block(zone_t *z, int64_t pfn, bint foreign) noexcept nogil:
-    z.block_foreign[block_number(z, pfn)] = foreign
-
-
-cdef inline void change_side(zone_t *z, page_t *frames, pfn_t pfn, bint foreign) noexcept nogil:
-    cdef int order = frames[pfn].order
-    area_del(z, frames, pfn, order)
-    area_add(z, frames, pfn, order, foreign)
-
-
-cdef bint steal_block(zone_t *z, page_t *frames, pfn_t from_pfn, bint foreign) noexcept nogil:
-    """The free pages of a page block change sides, and the block itself does if half of it is free or of their kind.
-    6.12 moves them only then, 6.1 in any case, of a block that begins before the zone from `from_pfn` on. False: none
-    were moved."""
-    cdef int64_t start = from_pfn & ~<int64_t> (PAGEBLOCK_PAGES - 1)
-    cdef int64_t end = start + PAGEBLOCK_PAGES, pfn, alike = 0
-    cdef bint claim
-    if end > z.start_pfn + z.spanned or start < z.start_pfn and not z.v61:
-        return False
-    if start < z.start_pfn:
-        start = from_pfn
-    pfn = start
-    while pfn < end:
-        if frames[pfn].flags & PG_BUDDY:
-            alike += 1 << frames[pfn].order
-            pfn += 1 << frames[pfn].order
-        else:
-            # of pages in use those of programs are on LRU lists
-            alike += (frames[pfn].flags & PG_LRU != 0) != foreign
-            pfn += 1
-    claim = alike >= PAGEBLOCK_PAGES // 2
-    if not claim and not z.v61:
-        return False
-    pfn = start
-    while pfn < end:
-        if frames[pfn].flags & PG_BUDDY:
-            change_side(z, frames, <pfn_t> pfn, foreign)
-            pfn += 1 << frames[pfn].order
-        else:
-            pfn += 1
-    if claim:
-        set_block(z, from_pfn, foreign)
-    return True
-
-
-cdef pfn_t rmqueue_fallback(zone_t *z, page_t *frames, int order, bint foreign) noexcept nogil:
-    """__rmqueue_fallback: a block for one side out of the other's; 0 if that has none either.
-
-    The largest block is taken, and with it what is free in its page block. For programs, which do no lasting harm,
-    only if it is large enough (half the order of a page block in 6.1, all of it in 6.12), otherwise the smallest block
-    alone.
-    """
-    cdef int o = largest(areas(z, not foreign), order), i
-    cdef bint whole = foreign or o >= (PAGEBLOCK_ORDER // 2 if z.v61 else PAGEBLOCK_ORDER)
-    cdef pfn_t pfn
-    if o < 0:
-        return 0
-    if o >= PAGEBLOCK_ORDER:
-        pfn = take_block(z, frames, o, not foreign)
-        for i in range(1 << (o - PAGEBLOCK_ORDER)):
-            set_block(z, pfn + i * PAGEBLOCK_PAGES, foreign)
-        return split_block(z, frames, pfn, o, order, foreign)
-    z.fallbacks += 1
-    if not whole:
-        o = smallest(areas(z, not foreign), order)
-    pfn = areas(z, not foreign)[o].head
-    if whole and steal_block(z, frames, pfn, foreign):
-        return rmqueue_smallest(z, frames, order, foreign)
-    area_del(z, frames, pfn, o)
-    # what is left of it changes sides with it in 6.1 only
-    return split_block(z, frames, pfn, o, order, foreign if z.v61 else not foreign)
-
-
-cdef pfn_t rmqueue_smallest(zone_t *z, page_t *frames, int order, bint foreign) noexcept nogil:
-    """Smallest sufficient block of one side, split down; its first frame, or 0."""
-    cdef int o = smallest(areas(z, foreign), order)
+cdef pfn_t rmqueue_smallest(zone_t *z, page_t *frames, int order, int mt) noexcept nogil:
+    """Smallest sufficient block of one type, split down; its first frame, or 0."""
+    cdef int o = smallest(z, order, mt)
     if o > MAX_ORDER:
         return 0
-    return split_block(z, frames, take_block(z, frames, o, foreign), o, order, foreign)
+    return split_block(z, frames, take_block(z, frames, o, mt), o, order, mt)
 
 
-cdef pfn_t rmqueue_buddy(zone_t *z, page_t *frames, int order, bint foreign) noexcept nogil:
-    """A block for programs or (`foreign`) for the kernel; its first frame, or 0."""
-    cdef pfn_t pfn = rmqueue_smallest(z, frames, order, foreign and z.block_foreign != NULL)
-    if pfn == 0 and z.block_foreign != NULL:
-        pfn = rmqueue_fallback(z, frames, order, foreign)
-    return pfn
-
-
-cdef pfn_t split_block(zone_t *z, page_t *frames, pfn_t pfn, int o, int order, bint foreign) noexcept nogil:
-    # the first 2^order frames of an unlinked block of order `o`, the rest going back
+cdef pfn_t split_block(zone_t *z, page_t *frames, pfn_t pfn, int o, int order, int mt) noexcept nogil:
+    # the first 2^order frames of an unlinked block of order `o`, the rest going back to the lists of `mt`
     while o > order:
         o -= 1
-        area_add(z, frames, pfn + (<pfn_t> 1 << o), o, foreign)
+        area_add(z, frames, pfn + (<pfn_t> 1 << o), o, mt)
     frames[pfn].flags = 0
     frames[pfn].zone = <uint8_t> z.id
     z.nr_free -= 1 << order
     return pfn
 
 
-cdef void free_one_page(zone_t *z, page_t *frames, pfn_t pfn, int order) noexcept nogil:
-    """Gives a block back, merging with free buddies as far as possible. All of it goes to the lists of its page
-    block, also what was in others before."""
+cdef void free_one_page(zone_t *z, page_t *frames, pfn_t pfn, int order, int mt) noexcept nogil:
+    """Gives a block back, merging with free buddies as far as possible. All of it goes to one list: 6.12 looks what type
+    its page block has now, 6.1 goes by the per-CPU list in which it was."""
     cdef pfn_t buddy
-    cdef bint foreign = in_foreign_block(z, pfn)
+    if not z.v61:
+        mt = get_pageblock_migratetype(z, pfn)
     z.nr_free += 1 << order
     while order < MAX_ORDER:
         buddy = pfn ^ (<pfn_t> 1 << order)
@@ -278,7 +216,7 @@ cdef void free_one_page(zone_t *z, page_t *frames, pfn_t pfn, int order) noexcep
         frames[pfn].flags = 0
         pfn &= ~(<pfn_t> 1 << order)
         order += 1
-    area_add(z, frames, pfn, order, foreign)
+    area_add(z, frames, pfn, order, mt)
 
 
 cdef bint isolate_free_page(zone_t *z, page_t *frames, pfn_t pfn) noexcept nogil:
@@ -291,33 +229,6 @@ cdef bint isolate_free_page(zone_t *z, page_t *frames, pfn_t pfn) noexcept nogil
     return True
 
 
-cdef void rmqueue_bulk(zone_t *z, page_t *frames, per_cpu_pages_t *p, int32_t n) noexcept nogil:
-    """n pages for programs onto a CPU's stack."""
-    cdef int o, order, i
-    cdef pfn_t pfn
-    while n > 0:
-        # page by page the kernel would split the smallest block from its start: take what is wanted of it in one go
-        o = smallest(z.free_area, 0)
-        if o > MAX_ORDER:
-            order = 0            # perhaps of another mobility, where each page is a fallback of its own
-            pfn = rmqueue_buddy(z, frames, 0, False)
-            if pfn == 0:
-                break
-        else:
-            order = o
-            while 1 << order > n:
-                order -= 1
-            pfn = split_block(z, frames, take_block(z, frames, o, False), o, order, False)
-        for i in range(1 << order):
-            frames[pfn + i].flags = PG_PCP
-            frames[pfn + i].zone = <uint8_t> z.id
-            # the kernel appends, so pages leave in the order the buddy gave them: fill from below
-            p.bottom = (p.cap if p.bottom == 0 else p.bottom) - 1
-            p.pages[p.bottom] = pfn + i
-        p.count += 1 << order
-        n -= 1 << order
-
-
 cdef int32_t free_bulk(zone_t *z, page_t *frames, per_cpu_pages_t *p, int32_t n) noexcept nogil:
     """The n coldest pages of a CPU's stack, or all if it has fewer; how many they were."""
     cdef int32_t at = p.bottom
@@ -325,7 +236,7 @@ cdef int32_t free_bulk(zone_t *z, page_t *frames, per_cpu_pages_t *p, int32_t n)
     n = min(n, p.count)
     for _i in range(n):
         frames[p.pages[at]].flags = 0
-        free_one_page(z, frames, p.pages[at], 0)
+        free_one_page(z, frames, p.pages[at], 0, MIGRATE_MOVABLE)
         at += 1
         if at == p.cap:
             at = 0
@@ -334,9 +245,9 @@ cdef int32_t free_bulk(zone_t *z, page_t *frames, per_cpu_pages_t *p, int32_t n)
     return n
 
 
-cdef int64_t verify_area(zone_t *z, page_t *frames, int order, bint foreign) except -1:
+cdef int64_t verify_area(zone_t *z, page_t *frames, int order, int mt) except -1:
     # the blocks of one free list
-    cdef free_area_t *a = &areas(z, foreign)[order]
+    cdef free_area_t *a = &z.free_area[mt][order]
     cdef int64_t n = 0
     cdef pfn_t pfn = a.head, prev = 0, buddy
     while pfn:
@@ -344,7 +255,7 @@ cdef int64_t verify_area(zone_t *z, page_t *frames, int order, bint foreign) exc
             raise AssertionError(f"free list {order} of zone {z.id} is broken at frame {pfn}")
         if pfn & ((1 << order) - 1):
             raise AssertionError(f"free block {pfn} of order {order} is not aligned")
-        if (frames[pfn].flags & PG_FOREIGN != 0) != foreign:
+        if <int> ((frames[pfn].flags & PG_MIGRATETYPE) >> PG_MIGRATETYPE_SHIFT) != mt:
             raise AssertionError(f"free block {pfn} is in the list of another mobility")
         buddy = pfn ^ (<pfn_t> 1 << order)
         if (order < MAX_ORDER and buddy >= z.start_pfn and buddy < z.start_pfn + z.spanned
@@ -354,7 +265,7 @@ cdef int64_t verify_area(zone_t *z, page_t *frames, int order, bint foreign) exc
         n += 1
         prev = pfn
         pfn = frames[pfn].swap
-    if order == MAX_ORDER and not foreign:
+    if order == MAX_ORDER and mt == MIGRATE_MOVABLE:
         n += (z.virgin_end - z.virgin) >> MAX_ORDER
     if n != <int64_t> a.nr_free:
         raise AssertionError(f"zone {z.id} order {order}: {n} blocks, counted {a.nr_free}")
@@ -364,9 +275,10 @@ cdef int64_t verify_area(zone_t *z, page_t *frames, int order, bint foreign) exc
 cdef int zone_verify(zone_t *z, page_t *frames) except -1:
     """Walks every free list: counts, links, alignment, mobility, and no two buddies free side by side."""
     cdef int64_t total = 0
-    cdef int order
-    for order in range(NR_ORDERS):
-        total += (verify_area(z, frames, order, False) + verify_area(z, frames, order, True)) << order
+    cdef int order, mt
+    for mt in range(MIGRATE_TYPES):
+        for order in range(NR_ORDERS):
+            total += verify_area(z, frames, order, mt) << order
     if total != z.nr_free:
         raise AssertionError(f"zone {z.id}: {total} pages free, counted {z.nr_free}")
     return 0

@@ -8,7 +8,7 @@ kcompactd is woken when kswapd has reclaimed for a raised watermark (kcompactd_d
 free memory is too fragmented (proactive compaction, vm.compaction_proactiveness).
 """
 
-from .buddy cimport has_free_block, in_foreign_block, isolate_free_page, zone_t
+from .buddy cimport get_pageblock_migratetype, has_free_block, isolate_free_page, zone_t
 from .clock cimport NS_PER_MS
 from .fragmentation cimport (compaction_suitable, fragmentation_score_node, fragmentation_score_wmark,
                              fragmentation_score_zone)
@@ -19,7 +19,7 @@ from .node cimport node_t
 from .page cimport PG_BUDDY, PG_HELD, PG_ISOLATED, PG_LRU, PG_LRU_BATCH, PG_ORPHAN, PG_WRITEBACK, page_t
 from .shrink cimport putback_movable_page
 from .thread cimport STALL_THROTTLE, TH_RUNNABLE, TH_RUNNING
-from .types cimport (MAX_NR_ZONES, PAGEBLOCK_ORDER, PAGEBLOCK_PAGES, SWAP_CLUSTER_MAX, ZONE_MOVABLE, int64_t,
+from .types cimport (MAX_NR_ZONES, MIGRATE_MOVABLE, PAGEBLOCK_ORDER, PAGEBLOCK_PAGES, SWAP_CLUSTER_MAX, ZONE_MOVABLE, int64_t,
                      ns_t, pfn_t, uint8_t)
 from .vmstat cimport (COMPACT_DAEMON_FREE_SCANNED, COMPACT_DAEMON_MIGRATE_SCANNED, COMPACT_DAEMON_WAKE,
                       COMPACT_FREE_SCANNED, COMPACT_ISOLATED, COMPACT_MIGRATE_SCANNED, PGMIGRATE_FAIL)
@@ -27,6 +27,7 @@ from .vmstat cimport (COMPACT_DAEMON_FREE_SCANNED, COMPACT_DAEMON_MIGRATE_SCANNE
 cdef enum:
     COMPACT_CLUSTER_MAX = SWAP_CLUSTER_MAX
     COMPACT_MAX_DEFER_SHIFT = 6
+    KERNEL_IMAGE_PAGES = 3584    # 14 MiB
 
 cdef enum compact_result:
     COMPACT_CONTINUE = 3
@@ -110,10 +111,11 @@ cdef bint isolate_migratepages(machine_t *m, compact_control_t *cc) noexcept nog
     cdef int64_t pfn = cc.migrate_pfn, end
     cc.nr_migratepages = 0
     if pfn < z.held_end:
-        # what the kernel holds since boot, in one go
+        # what the kernel holds since boot, in one go; behind its image it shares page blocks with programs, so that is
+        # all there is to walk past
         end = min(z.held_end, cc.free_pfn)
-        cc.migrate_scanned += end - pfn
-        mm_charge(m, (end - pfn) * m.p.c_reclaim_skip)
+        cc.migrate_scanned += min(end - pfn, <int64_t> KERNEL_IMAGE_PAGES)
+        mm_charge(m, min(end - pfn, <int64_t> KERNEL_IMAGE_PAGES) * m.p.c_reclaim_skip)
         pfn = end
     end = block_end(z, pfn)
     while end <= cc.free_pfn and wholly_free(m, z, pfn & BLOCK_MASK):
@@ -128,17 +130,18 @@ cdef bint isolate_migratepages(machine_t *m, compact_control_t *cc) noexcept nog
     return cc.nr_migratepages > 0
 
 
-cdef int64_t isolate_freepages_block(machine_t *m, compact_control_t *cc, int64_t pfn, int64_t end) noexcept nogil:
-    """Takes free frames of one page block, until there is one for each page or the zone is at MIN. The next frame to
-    look at."""
+cdef int64_t isolate_freepages_block(machine_t *m, compact_control_t *cc, int64_t pfn, int64_t end,
+                                     int stride) noexcept nogil:
+    """Takes free frames of one page block, looking at every `stride`-th frame, until there is one for each page or the
+    zone is at MIN. The next frame to look at."""
     cdef page_t *p
-    cdef int64_t from_pfn = pfn, looks = 0
+    cdef int64_t looks = 0, more = 0
     cdef int i, n
     while pfn < end:
         p = &m.frames[pfn]
         looks += 1
         if not p.flags & PG_BUDDY:
-            pfn += 1
+            pfn += stride
             continue
         n = 1 << p.order
         if not isolate_free_page(cc.zone, m.frames, <pfn_t> pfn):
@@ -149,32 +152,38 @@ cdef int64_t isolate_freepages_block(machine_t *m, compact_control_t *cc, int64_
             cc.freepages[cc.nr_freepages + i] = <pfn_t> (pfn + i)
         cc.nr_freepages += n
         count(m, COMPACT_ISOLATED, n)
-        pfn += n
+        more += n - 1
         if cc.nr_freepages >= cc.nr_migratepages:
+            pfn += n
             break
-    cc.free_scanned += pfn - from_pfn
+        pfn += n - 1 + stride
+    cc.free_scanned += looks + more
     mm_charge(m, looks * m.p.c_reclaim_skip)
-    return pfn
+    return min(pfn, end)
 
 
 cdef bint suitable_migration_target(machine_t *m, const zone_t *z, int64_t start) noexcept nogil:
     # large free blocks are what compaction is about, and pages that can move shall not lie among those that cannot
-    return start >= z.held_end and not in_foreign_block(z, start) and not wholly_free(m, z, start)
+    return start >= z.held_end and get_pageblock_migratetype(z, start) == MIGRATE_MOVABLE and not wholly_free(m, z, start)
 
 
 cdef void isolate_freepages(machine_t *m, compact_control_t *cc) noexcept nogil:
-    """Frames for the pages, from where the free scanner is down to the page block after the migration scanner's."""
+    """Frames for the pages, from where the free scanner is down to the page block after the migration scanner's. Each
+    page block that has none halves the number of frames that are looked at in the next, down to every 32nd."""
     cdef zone_t *z = cc.zone
     cdef int64_t pfn = cc.free_pfn, start = cc.free_pfn & BLOCK_MASK, end
     cdef int64_t low = block_end(z, cc.migrate_pfn)
+    cdef int stride = 1, before
     while start >= low:
         end = block_end(z, start)
         if suitable_migration_target(m, z, start):
-            pfn = isolate_freepages_block(m, cc, pfn, end)
+            before = cc.nr_freepages
+            pfn = isolate_freepages_block(m, cc, pfn, end, stride)
             if cc.nr_freepages >= cc.nr_migratepages or pfn < end:
                 if pfn == end:
                     pfn = start - PAGEBLOCK_PAGES
                 break
+            stride = 1 if cc.nr_freepages > before else min(stride << 1, COMPACT_CLUSTER_MAX)
         start -= PAGEBLOCK_PAGES
         pfn = start
     cc.free_pfn = pfn
@@ -347,9 +356,9 @@ cdef void wakeup_kcompactd(machine_t *m, node_t *n, int order, int highest_zonei
 
 
 cdef void kcompactd_main(machine_t *m, int nid) noexcept nogil:
-    """Life of the kcompactd of one node."""
+    """Life of the kcompactd of one node. It has been looking since boot: half the time to its next look has passed."""
     cdef node_t *n = &m.nodes[nid]
-    cdef ns_t timeout = FRAG_CHECK_NS
+    cdef ns_t timeout = FRAG_CHECK_NS // 2
     cdef int64_t before
     n.kcompactd_max_order = 0
     n.kcompactd_highest_zoneidx = ZONE_MOVABLE

@@ -29,7 +29,7 @@ from .task cimport chunk_writes
 from .thread cimport (LAT_BUCKETS, LAT_SYSCALL, NR_LATENCIES, THREAD_FLUSHER, THREAD_KCOMPACTD, THREAD_KSWAPD, THREAD_REAPER,
                       THREAD_TASK, TH_BLOCKED, TH_DEAD, TH_RUNNING, thread_t)
 from .topology cimport add_nodes, add_policies, node_facts
-from .types cimport MAX_CPUS, MAX_NODES, MAX_NR_ZONES, NR_ORDERS, int64_t, uint32_t, uint64_t, uint8_t
+from .types cimport MAX_CPUS, MAX_NODES, MAX_NR_ZONES, MIGRATE_TYPES, NR_ORDERS, int64_t, uint32_t, uint64_t, uint8_t
 from .zram cimport zram_destroy_all
 from .zshrink cimport compressed_verify
 from .zswap cimport zswap_destroy
@@ -62,7 +62,7 @@ cdef class Engine:
     params: tunables and costs by the names of params.pxd (all required).
     nodes: per node {"cpus": int, "distance": [int], "access_ns": [int], "tier": int (0 is the fastest),
         "demotion": [nid] (of the next slower tier), "zones": [{"idx", "start_pfn", "spanned", "managed", "present",
-        "free", "percpu", "metadata", "foreign", "watermarks", "protection"}]}; a zone's kernel memory is
+        "free", "percpu", "metadata", "kernel_blocks", "watermarks", "protection"}]}; a zone's kernel memory is
         what of `managed` is not `free`, `percpu` or `metadata`.
     cpu_nodes: node of each CPU.
     devices: [{"rotational", "synchronous" (default False), "read_ns", "write_ns", "queue_depth", "bandwidth"}].
@@ -386,6 +386,7 @@ cdef class Engine:
                 "protection": [z.lowmem_reserve[j] for j in range(MAX_NR_ZONES)],
                 "lru": [z.nr_lru[j] for j in range(5)], "write_pending": z.nr_write_pending,
                 "free_area": [nr_free_blocks(z, j) for j in range(NR_ORDERS)],
+                "pagetypeinfo": [[z.free_area[mt][j].nr_free for j in range(NR_ORDERS)] for mt in range(MIGRATE_TYPES)],
                 "pcp": [{"count": pcp_count(&z.pcp[c]), "high": z.pcp[c].high, "batch": z.pcp_batch}
                         for c in range(m.nr_cpus)],
                 "stat": {name: z.stat[j] for j, name in enumerate(ZONE_STAT_NAMES)},

@@ -2,27 +2,29 @@
 
 Nothing here looks at watermarks; page_alloc decides who may allocate.
 """
-from .balance cimport boost_watermark
-from .buddy cimport free_one_page, in_foreign_block, per_cpu_pages_t, rmqueue_buddy, wmark_pages, zone_t, zone_watermark_ok
-from .debug cimport MM_BUG_ON
+from .balance cimport boost_watermark, wakeup_kswapd
+from .buddy cimport free_one_page, get_pageblock_migratetype, per_cpu_pages_t, wmark_pages, zone_t, zone_watermark_ok
+from .debug cimport MM_BUG_ON, mm_unlikely
 from .machine cimport count, machine_t
+from .mobility cimport rmqueue_buddy
 from .node cimport node_t
 from .page cimport PG_BUDDY, PG_KERNEL, PG_LRU, PG_PCP, page_t
-from .pcp cimport drain_zone_pages, free_unref_page, pcp_alloc_kernel, pcp_free_kernel, pcp_pop, pcp_refill
-from .types cimport MAX_NR_ZONES, PCP_ORDERS, ZONE_NORMAL, MM_ENOMEM, MM_OK, pfn_t, uint8_t
+from .pcp cimport drain_zone_pages, free_unref_page, pcp_alloc, pcp_free, pcp_pop, pcp_refill
+from .types cimport (MAX_NR_ZONES, MIGRATE_MOVABLE, PCP_ORDERS, ZONE_NORMAL, MM_ENOMEM, MM_OK, pfn_t, uint8_t)
 from .vmstat cimport (NR_ZSPAGES, NUMA_FOREIGN, NUMA_HIT, NUMA_LOCAL, NUMA_MISS, NUMA_OTHER,
                       PGALLOC_DMA, PGFREE)
 from .watermark cimport WMARK_LOW, WMARK_MIN
 
 
-cdef pfn_t rmqueue_slow(machine_t *m, int zone, int order, bint kernel) noexcept nogil:
-    """rmqueue when the per-CPU list is empty, for a block, or for the kernel where its pages have a side of their own."""
+cdef pfn_t rmqueue_slow(machine_t *m, int zone, int order, int mt) noexcept nogil:
+    """rmqueue when the per-CPU list is empty, for a block, or for the kernel."""
     cdef zone_t *z = &m.zones[zone]
     cdef per_cpu_pages_t *pcp
     cdef page_t *p
     cdef pfn_t pfn
-    if kernel and z.block_foreign != NULL and order < PCP_ORDERS:
-        pfn = pcp_alloc_kernel(z, m.frames, m.cpu, order, not m.v61)
+    cdef bint stealing = False
+    if z.block_type != NULL and (order or mt != MIGRATE_MOVABLE) and order < PCP_ORDERS:
+        pfn = pcp_alloc(z, m.frames, m.cpu, order, mt, not m.v61)
     elif order == 0:
         pcp = &z.pcp[m.cpu]
         if pcp.count == 0:
@@ -30,7 +32,9 @@ cdef pfn_t rmqueue_slow(machine_t *m, int zone, int order, bint kernel) noexcept
         pfn = pcp_pop(pcp)
         pcp.free_count >>= 1
     else:
-        pfn = rmqueue_buddy(z, m.frames, order, kernel)
+        pfn = rmqueue_buddy(z, m.frames, order, mt, &stealing)
+    if mm_unlikely(z.fallbacks > 0):
+        boost_watermark(m, z)
     if pfn:
         p = &m.frames[pfn]
         p.flags = 0
@@ -39,7 +43,7 @@ cdef pfn_t rmqueue_slow(machine_t *m, int zone, int order, bint kernel) noexcept
     return pfn
 
 
-cdef pfn_t alloc_reserve(machine_t *m, int nid, int order, bint kernel) noexcept nogil:
+cdef pfn_t alloc_reserve(machine_t *m, int nid, int order, int mt) noexcept nogil:
     """A block for the kernel itself, whatever the watermarks say (PF_MEMALLOC, atomic slab growth)."""
     cdef int i, zi, n
     cdef pfn_t pfn
@@ -47,7 +51,7 @@ cdef pfn_t alloc_reserve(machine_t *m, int nid, int order, bint kernel) noexcept
         n = m.nodes[nid].fallback[i]
         for zi in range(MAX_NR_ZONES - 1, -1, -1):
             if m.zones[m.nodes[n].first_zone + zi].managed:
-                pfn = rmqueue(m, m.nodes[n].first_zone + zi, order, kernel)
+                pfn = rmqueue(m, m.nodes[n].first_zone + zi, order, mt)
                 if pfn:
                     return pfn
     return 0
@@ -57,24 +61,30 @@ cdef void free_frame(machine_t *m, pfn_t pfn) noexcept nogil:
     """An order-0 frame goes to the running CPU's list of its zone."""
     cdef page_t *p = &m.frames[pfn]
     cdef zone_t *z = &m.zones[p.zone]
+    cdef int mt
     MM_BUG_ON(p.flags & (PG_BUDDY | PG_PCP | PG_LRU) != 0 or p.mapcount != 0)
     p.owner = 0
     p.pins = 0
     count(m, PGFREE, 1)
-    if in_foreign_block(z, pfn):
-        pcp_free_kernel(z, m.frames, pfn, m.cpu, 0, not m.v61)
-        return
-    free_unref_page(z, m.frames, pfn, m.cpu, not m.v61)
+    mt = get_pageblock_migratetype(z, pfn)
+    if mt == MIGRATE_MOVABLE:
+        free_unref_page(z, m.frames, pfn, m.cpu, not m.v61)
+    else:
+        pcp_free(z, m.frames, pfn, m.cpu, 0, mt, not m.v61)
 
 
 cdef void free_block(machine_t *m, pfn_t pfn, int order) noexcept nogil:
     cdef zone_t *z = &m.zones[m.frames[pfn].zone]
+    cdef int mt = get_pageblock_migratetype(z, pfn)
     m.frames[pfn].flags = 0
+    if order == 0:
+        free_frame(m, pfn)
+        return
     count(m, PGFREE, 1 << order)
-    if order < PCP_ORDERS and in_foreign_block(z, pfn):
-        pcp_free_kernel(z, m.frames, pfn, m.cpu, order, not m.v61)
+    if order < PCP_ORDERS and z.block_type != NULL:
+        pcp_free(z, m.frames, pfn, m.cpu, order, mt, not m.v61)
     else:
-        free_one_page(z, m.frames, pfn, order)
+        free_one_page(z, m.frames, pfn, order, mt)
 
 
 cdef void drain_all_pages(machine_t *m) noexcept nogil:
@@ -84,9 +94,8 @@ cdef void drain_all_pages(machine_t *m) noexcept nogil:
             drain_zone_pages(&m.zones[i], m.frames)
 
 
-cdef pfn_t alloc_memalloc(machine_t *m, int order, bint kernel) noexcept nogil:
-    """A block for what will free others (PF_MEMALLOC): from a zone above LOW, above MIN, or from the reserves.
-    `kernel`: its pages will be unmovable."""
+cdef pfn_t alloc_memalloc(machine_t *m, int order, int mt) noexcept nogil:
+    """A block for what will free others (PF_MEMALLOC): from a zone above LOW, above MIN, or from the reserves."""
     cdef node_t *here = &m.nodes[m.cpus[m.cpu].nid]
     cdef int i, zi, id, wmark = WMARK_LOW
     cdef pfn_t pfn
@@ -96,14 +105,15 @@ cdef pfn_t alloc_memalloc(machine_t *m, int order, bint kernel) noexcept nogil:
                 id = m.nodes[here.fallback[i]].first_zone + zi
                 if m.zones[id].managed and zone_watermark_ok(&m.zones[id], order, wmark_pages(&m.zones[id], wmark),
                                                              MAX_NR_ZONES - 1, m.zones[id].nr_free):
-                    pfn = rmqueue(m, id, order, kernel)
+                    pfn = rmqueue(m, id, order, mt)
                     if pfn:
-                        if m.zones[id].fallbacks:
-                            boost_watermark(m, &m.zones[id])
                         count_numa(m, pfn, here.nid)
                         return pfn
+        if wmark == WMARK_LOW:
+            for i in range(here.nr_fallback):
+                wakeup_kswapd(m, m.nodes[here.fallback[i]].first_zone + ZONE_NORMAL, order, ZONE_NORMAL)
         wmark -= 1
-    pfn = alloc_reserve(m, here.nid, order, kernel)
+    pfn = alloc_reserve(m, here.nid, order, mt)
     if pfn:
         count_numa(m, pfn, here.nid)
     return pfn
@@ -121,9 +131,9 @@ cdef void count_numa(machine_t *m, pfn_t pfn, int nid) noexcept nogil:
         m.zones[m.nodes[nid].first_zone + ZONE_NORMAL].stat[NUMA_FOREIGN] += 1
 
 
-cdef pfn_t alloc_kernel_frame(machine_t *m, bint movable) noexcept nogil:
+cdef pfn_t alloc_kernel_frame(machine_t *m, int mt) noexcept nogil:
     """A frame that stays the kernel's: for a pool, which may be able to move it, or for slab; 0 without memory."""
-    cdef pfn_t pfn = alloc_memalloc(m, 0, not movable)
+    cdef pfn_t pfn = alloc_memalloc(m, 0, mt)
     if pfn:
         m.frames[pfn].flags = PG_KERNEL
     return pfn
@@ -137,7 +147,7 @@ cdef void free_kernel_frame(machine_t *m, pfn_t pfn) noexcept nogil:
 cdef int zs_get_frame(void *ctx, pfn_t *out) noexcept nogil:
     """A frame for a compressed pool, or MM_ENOMEM."""
     cdef machine_t *m = <machine_t *> ctx
-    cdef pfn_t pfn = alloc_kernel_frame(m, True)
+    cdef pfn_t pfn = alloc_kernel_frame(m, MIGRATE_MOVABLE)
     if pfn == 0:
         return MM_ENOMEM
     m.nodes[m.zones[m.frames[pfn].zone].nid].stat[NR_ZSPAGES] += 1

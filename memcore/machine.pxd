@@ -54,9 +54,11 @@ ctypedef struct event_t:
 cdef enum:                       # slab caches, see slab.pyx
     SLAB_XA_NODE = 0             # tree nodes of page and swap caches
     SLAB_BUFFER_HEAD = 1
-    SLAB_BIO = 2                 # a write of a file in flight
-    SLAB_BIOVEC = 3              # and its list of pages, always as long as it may get
-    NR_SLAB_CACHES = 4
+    SLAB_BIO = 2                 # a write in flight: of a file, or of one page to swap
+    SLAB_BIOVEC = 3              # list of pages of the former, always as long as it may get
+    SLAB_SGPOOL = 4              # what a driver lists the pages of a request in: up to 8, and four caches more
+    NR_SG_POOLS = 5              # up to 16, 32, 64 and 128
+    NR_SLAB_CACHES = 9
 
 ctypedef struct slab_cache_t:
     int64_t objects

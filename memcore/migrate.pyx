@@ -13,7 +13,7 @@ from .page cimport (PG_ANON, PG_DIRTY, PG_ISOLATED, PG_LOCKED, PG_LRU, PG_MLOCKE
                     PG_WRITEBACK, page_t)
 from .pte cimport PTE_PRESENT
 from .rmap cimport remap_page
-from .types cimport MAX_NR_ZONES, ZONE_MOVABLE, pfn_t, uint32_t, uint64_t
+from .types cimport MAX_NR_ZONES, MIGRATE_MOVABLE, ZONE_MOVABLE, pfn_t, uint32_t, uint64_t
 from .vmstat cimport (NR_ANON_PAGES, NR_DIRTY, NR_FILE_PAGES, NR_MAPPED, NR_MLOCK, NR_SWAPCACHED, NUMA_FOREIGN,
                       NUMA_HIT, NUMA_LOCAL, NUMA_MISS, NUMA_OTHER, PGMIGRATE_FAIL, PGMIGRATE_SUCCESS)
 from .watermark cimport WMARK_LOW, WMARK_MIN
@@ -28,7 +28,7 @@ cdef pfn_t frame_of_node(machine_t *m, int nid, int wanted, int wmark) noexcept 
         id = m.nodes[nid].first_zone + z
         if m.zones[id].managed and zone_watermark_ok(&m.zones[id], 0, wmark_pages(&m.zones[id], wmark),
                                                      ZONE_MOVABLE, m.zones[id].nr_free):
-            pfn = rmqueue(m, id, 0, False)
+            pfn = rmqueue(m, id, 0, MIGRATE_MOVABLE)
             if pfn:
                 if nid == wanted:
                     m.zones[id].stat[NUMA_HIT] += 1

@@ -27,7 +27,8 @@ cdef enum:                       # page_t.flags; the kernel's names
     PG_UNCACHED = 1 << 22        # was read in by readahead and not used yet
     PG_PRIVATE = 1 << 24         # has a buffer head
     PG_LRU_BATCH = 1 << 25       # still in a CPU's batch on the way to its LRU list: only that CPU can isolate it
-    PG_FOREIGN = 1 << 26         # heads a free block in the lists of another mobility
+    PG_MIGRATETYPE = 3 << 26     # of the list in which the free block it heads is
+    PG_MIGRATETYPE_SHIFT = 26
     PG_TIMED = 1 << 23           # `aux` is the hint scan time (ms), not a waiter
 
 ctypedef struct page_t:

@@ -4,15 +4,15 @@
     MIN   the slow path may go down to here while kswapd works
     below direct reclaim, up to 16 fruitless rounds, then OOM
 """
-from .balance cimport MAX_RECLAIM_RETRIES, boost_watermark, wakeup_kswapd
+from .balance cimport MAX_RECLAIM_RETRIES, wakeup_kswapd
 from .buddy cimport wmark_pages, zone_t, zone_watermark_ok
 from .clock cimport NS_PER_SEC
-from .debug cimport mm_unlikely
 from .frames cimport drain_all_pages, rmqueue
 from .machine cimport EV_OOM, EXIT_OOM, log_event, machine_t
 from .node cimport node_t
 from .thread cimport STALL_OOM, thread_t
-from .types cimport MAX_NR_ZONES, ZONE_NORMAL, int64_t, ns_t, pfn_t, uint64_t
+from .types cimport (MAX_NR_ZONES, MIGRATE_MOVABLE, MIGRATE_UNMOVABLE, ZONE_NORMAL, int64_t, ns_t, pfn_t,
+                     uint64_t)
 from .vmscan cimport (NODE_RECLAIM_FULL, NODE_RECLAIM_NOSCAN, node_reclaim, try_to_free_pages,
                       zone_reclaimable_pages)
 from .vmstat cimport (NR_ACTIVE_FILE, NR_DIRTY, NR_INACTIVE_FILE, NR_WRITEBACK, NUMA_FOREIGN, NUMA_HIT,
@@ -78,6 +78,10 @@ cdef bint node_dirty_ok(machine_t *m, int nid) noexcept nogil:
     return n.stat[NR_DIRTY] + n.stat[NR_WRITEBACK] <= limit
 
 
+cdef inline int gfp_migratetype(int gfp) noexcept nogil:
+    return MIGRATE_UNMOVABLE if gfp & GFP_KERNEL else MIGRATE_MOVABLE
+
+
 cdef inline bint zone_ok(machine_t *m, const zonelist_t *zl, zone_t *z, int order, int wmark, int idx) noexcept nogil:
     cdef bint ok
     if not m.v61 and not z.below_high:
@@ -112,10 +116,8 @@ cdef pfn_t get_page_from_freelist(machine_t *m, const zonelist_t *zl, int gfp, i
                 continue
             if not zone_watermark_ok(z, order, wmark_pages(z, wmark), idx, z.nr_free):
                 continue
-        pfn = rmqueue(m, zl.zones[i], order, gfp & GFP_KERNEL != 0)
+        pfn = rmqueue(m, zl.zones[i], order, gfp_migratetype(gfp))
         if pfn:
-            if mm_unlikely(z.fallbacks > 0):
-                boost_watermark(m, z)
             zone_statistics(m, zl, z, gfp)
             return pfn
     if spread:
@@ -184,7 +186,7 @@ cdef pfn_t alloc_slowpath(machine_t *m, const zonelist_t *zl, int gfp, int order
         if t.memalloc:
             # reclaim itself needs a page: the reserves are for this
             for i in range(zl.nr):
-                pfn = rmqueue(m, zl.zones[i], order, gfp & GFP_KERNEL != 0)
+                pfn = rmqueue(m, zl.zones[i], order, gfp_migratetype(gfp))
                 if pfn:
                     return pfn
             return 0
@@ -193,7 +195,7 @@ cdef pfn_t alloc_slowpath(machine_t *m, const zonelist_t *zl, int gfp, int order
             for i in range(zl.nr):
                 if zone_watermark_ok(&m.zones[zl.zones[i]], order, m.zones[zl.zones[i]].wmark[WMARK_MIN] // 2, idx,
                                      m.zones[zl.zones[i]].nr_free):
-                    return rmqueue(m, zl.zones[i], order, gfp & GFP_KERNEL != 0)
+                    return rmqueue(m, zl.zones[i], order, gfp_migratetype(gfp))
             return 0
         pfn = get_page_from_freelist(m, zl, gfp, order, WMARK_MIN, True)
         if pfn:

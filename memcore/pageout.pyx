@@ -6,19 +6,20 @@ Sources: mm/filemap.c, mm/swap_state.c, mm/page_io.c, mm/vmscan.c (pageout, __re
 """
 from libc.stdlib cimport malloc
 
-from .blkdev cimport IO_BIO_WRITE, IO_PAGE_READ, IO_PAGE_WRITE, IO_READ, IO_WRITE, blk_submit, blk_transfer, blkdev_t
+from .blkdev cimport (IO_BIO_WRITE, IO_PAGE_READ, IO_PAGE_WRITE, IO_READ, IO_SWAP_WRITE, IO_WRITE, blk_submit,
+                      blk_transfer, blkdev_t)
 from .content cimport CONTENT_ZERO, content_flags, content_of_write
 from .debug cimport MM_BUG_ON
 from .filemap cimport filemap_set, filemap_t
 from .frames cimport free_frame
 from .lruvec cimport lru_note_cost
-from .machine cimport (count, folio_add_lru, lru_del, lruvec_page_state, machine_t, memstall_enter, memstall_leave,
-                       mod_node, note_io, page_node)
+from .machine cimport (NR_SG_POOLS, SLAB_BIO, SLAB_SGPOOL, count, folio_add_lru, lru_del, lruvec_page_state, machine_t,
+                       memstall_enter, memstall_leave, mod_node, note_io, page_node)
 from .node cimport node_t
 from .page cimport (PG_ACTIVE, PG_ANON, PG_DIRTY, PG_ISOLATED, PG_LOCKED, PG_LRU, PG_ORPHAN, PG_RECLAIM,
                     PG_SWAPBACKED, PG_SWAPCACHE, PG_WORKINGSET, PG_WRITEBACK, page_t)
 from .pte cimport PTE_PRESENT, PTE_SHADOW, PTE_WORKINGSET, shadow_pack
-from .slab cimport bios_change, drop_buffers, xa_nodes_change
+from .slab cimport bios_change, drop_buffers, slab_change, xa_nodes_change
 from .swapfile cimport (SWP_HAS_CACHE, SWP_SHADOW, SWP_WORKINGSET, SWP_ZERO, swap_area_of, swap_area_t,
                         swap_node_unref, swap_slot_free, swp_slot_t)
 from .thread cimport MAX_SEGMENTS, PLUG_FLUSH_PAGES, PLUG_PAGES, PLUG_REQUESTS, thread_t
@@ -203,10 +204,22 @@ cdef void swap_put(machine_t *m, swp_t slot) noexcept nogil:
         page_put(m, s.value)
 
 
-cdef void submit_swap_write(machine_t *m, pfn_t pfn) noexcept nogil:
+cdef void submit_swap_write(machine_t *m, pfn_t pfn, int kind) noexcept nogil:
     cdef swp_t slot = m.frames[pfn].swap
-    note_io(m, blk_submit(&m.devs[swap_area_of(&m.swap, slot).disk], IO_WRITE, IO_PAGE_WRITE, pfn,
+    note_io(m, blk_submit(&m.devs[swap_area_of(&m.swap, slot).disk], IO_WRITE, kind, pfn,
                           (<uint64_t> 1 << 62) + slot, m.now))
+
+
+cdef int sg_pool(int pages) noexcept nogil:
+    """Which list a request of so many pages needs besides the two entries in the request itself, one of which points to
+    it (sg_alloc_table_chained): 1 for up to 8 entries, 2 for up to 16 and so on; 0: none."""
+    cdef int pool = 1, entries = 8
+    if pages <= 2:
+        return 0
+    while entries < pages - 1 and pool < NR_SG_POOLS:
+        entries <<= 1
+        pool += 1
+    return pool
 
 
 cdef void start_plug(machine_t *m) noexcept nogil:
@@ -238,9 +251,18 @@ cdef void add_to_plug(machine_t *m, thread_t *t, pfn_t pfn) noexcept nogil:
 
 cdef void flush_plug(machine_t *m) noexcept nogil:
     cdef thread_t *t = m.curr
-    cdef int i
+    cdef int i, pages = 0, pool
     for i in range(t.plug_count):
-        submit_swap_write(m, t.plug[i])
+        pages += 1
+        if (i + 1 < t.plug_count and pages < MAX_SEGMENTS
+                and m.frames[t.plug[i + 1]].swap == m.frames[t.plug[i]].swap + 1):
+            submit_swap_write(m, t.plug[i], IO_SWAP_WRITE)
+            continue
+        pool = sg_pool(pages)
+        if pool:
+            slab_change(m, SLAB_SGPOOL + pool - 1, 1)
+        submit_swap_write(m, t.plug[i], IO_SWAP_WRITE + pool)
+        pages = 0
     t.plug_count = 0
     t.plug_requests = 0
     t.plug_last_pages = 0
@@ -314,10 +336,11 @@ cdef inline void write_slot(machine_t *m, node_t *n, pfn_t pfn, uint32_t row) no
             p.flags |= PG_DIRTY
         return
     start_page_writeback(m, pfn)
+    slab_change(m, SLAB_BIO, 1)
     if m.curr and m.curr.plugged:
         add_to_plug(m, m.curr, pfn)
     else:
-        submit_swap_write(m, pfn)
+        submit_swap_write(m, pfn, IO_SWAP_WRITE)
 
 
 cdef bint remove_mapping_slow(machine_t *m, node_t *n, pfn_t pfn) noexcept nogil:
@@ -422,6 +445,11 @@ cdef void end_io(machine_t *m, int kind, pfn_t pfn) noexcept nogil:
     elif kind == IO_BIO_WRITE:
         end_writeback(m, pfn)
         bios_change(m, -1)
+    elif kind >= IO_SWAP_WRITE:
+        end_writeback(m, pfn)
+        slab_change(m, SLAB_BIO, -1)
+        if kind > IO_SWAP_WRITE:
+            slab_change(m, SLAB_SGPOOL + kind - IO_SWAP_WRITE - 1, -1)
     else:
         return
     if p.flags & PG_ORPHAN and p.pins == 0:

@@ -1,17 +1,18 @@
 """The per-CPU lists in front of the buddy allocator (mm/page_alloc.c).
 
 Requests of up to 8 pages go through lists of the running CPU, which are refilled and spilled in batches. What programs
-get is a stack of single pages. Where a zone knows page blocks of the kernel's there are lists of these, by order: they
-are refilled rarely, for several blocks at once, so the kernel does not ask for pages of another mobility each time it
+get is a stack of single pages. Where a zone knows page blocks of the kernel's there are lists by order and migratetype:
+they are refilled rarely, for several blocks at once, so the kernel does not ask for pages of another type each time it
 needs one. What is freed goes to the list of its page block. The marks of a CPU hold for all its lists together.
 """
 
 from libc.stdlib cimport calloc
 
-from .buddy cimport (free_bulk, free_one_page, per_cpu_pages_t, pcp_list_t, rmqueue_buddy, rmqueue_bulk, rmqueue_smallest,
-                     wmark_pages, zone_t, zone_watermark_ok)
+from .buddy cimport (free_bulk, free_one_page, per_cpu_pages_t, pcp_list_t, rmqueue_smallest, wmark_pages, zone_t,
+                     zone_watermark_ok)
+from .mobility cimport rmqueue_buddy, rmqueue_bulk
 from .page cimport PG_PCP, page_t
-from .types cimport MAX_NR_ZONES, PCP_ORDERS, int32_t, int64_t, pfn_t
+from .types cimport (MAX_NR_ZONES, MIGRATE_MOVABLE, MIGRATE_TYPES, NR_PCP_LISTS, PCP_ORDERS, int32_t, int64_t, pfn_t)
 from .watermark cimport WMARK_HIGH, WMARK_LOW
 
 cdef enum:
@@ -77,9 +78,14 @@ cdef void pcp_refill(zone_t *z, page_t *frames, int cpu, bint v612) noexcept nog
     rmqueue_bulk(z, frames, p, min(nr_pcp_alloc(z, p, 0, v612), p.cap - p.count))
 
 
-cdef void pcp_list_add(per_cpu_pages_t *p, page_t *frames, pfn_t pfn, int order, bint hot) noexcept nogil:
-    # a block of the kernel's; pages that were freed are hot, those that the buddy gave wait at the other end
-    cdef pcp_list_t *kept = &p.kernel[order]
+cdef inline int pindex(int order, int mt) noexcept nogil:
+    # number of a list: of movable single pages (1) there is the stack instead
+    return order * MIGRATE_TYPES + mt
+
+
+cdef void pcp_list_add(per_cpu_pages_t *p, page_t *frames, pfn_t pfn, int order, int mt, bint hot) noexcept nogil:
+    # pages that were freed are hot, those that the buddy gave wait at the other end
+    cdef pcp_list_t *kept = &p.lists[pindex(order, mt)]
     cdef int i
     for i in range(1 << order):
         frames[pfn + i].flags = PG_PCP
@@ -97,12 +103,12 @@ cdef void pcp_list_add(per_cpu_pages_t *p, page_t *frames, pfn_t pfn, int order,
         else:
             kept.head = pfn
         kept.tail = pfn
-    p.kernel_count += 1 << order
+    p.listed += 1 << order
 
 
-cdef pfn_t pcp_list_take(per_cpu_pages_t *p, page_t *frames, int order, bint hot) noexcept nogil:
+cdef pfn_t pcp_list_take(per_cpu_pages_t *p, page_t *frames, int order, int mt, bint hot) noexcept nogil:
     # a block from either end, flags cleared; 0 if there is none
-    cdef pcp_list_t *kept = &p.kernel[order]
+    cdef pcp_list_t *kept = &p.lists[pindex(order, mt)]
     cdef pfn_t pfn = kept.head if hot else kept.tail
     cdef int i
     if pfn == 0:
@@ -119,30 +125,31 @@ cdef pfn_t pcp_list_take(per_cpu_pages_t *p, page_t *frames, int order, bint hot
         frames[kept.tail].swap = 0
     for i in range(1 << order):
         frames[pfn + i].flags = 0
-    p.kernel_count -= 1 << order
+    p.listed -= 1 << order
     return pfn
 
 
-cdef pfn_t pcp_alloc_kernel(zone_t *z, page_t *frames, int cpu, int order, bint v612) noexcept nogil:
-    """A block of the kernel's from the CPU's list, which is refilled when it is empty: so its page blocks are asked
-    rarely, for several blocks at once. 0 without memory."""
+cdef pfn_t pcp_alloc(zone_t *z, page_t *frames, int cpu, int order, int mt, bint v612) noexcept nogil:
+    """A block from the CPU's list of its order and type, which is refilled when it is empty: so page blocks of another
+    type are asked rarely, for several blocks at once. 0 without memory."""
     cdef per_cpu_pages_t *p = &z.pcp[cpu]
     cdef int32_t n
     cdef pfn_t pfn
-    if p.kernel[order].head == 0:
+    cdef bint stealing = False
+    if p.lists[pindex(order, mt)].head == 0:
         n = nr_pcp_alloc(z, p, order, v612)
         while n > 0:
-            pfn = rmqueue_buddy(z, frames, order, True)
+            pfn = rmqueue_buddy(z, frames, order, mt, &stealing)
             if pfn == 0:
                 break
-            pcp_list_add(p, frames, pfn, order, False)
+            pcp_list_add(p, frames, pfn, order, mt, False)
             n -= 1
     p.free_count >>= 1
-    return pcp_list_take(p, frames, order, True)
+    return pcp_list_take(p, frames, order, mt, True)
 
 
 cdef int32_t pcp_half(const zone_t *z) noexcept nogil:
-    """Pages of the kernel's in the lists of a CPU that has run for long: of each order half of what is fetched at once."""
+    """Pages of a type in the lists of a CPU that has run for long: of each order half of what is fetched at once."""
     cdef int32_t pages = 0
     cdef int order
     for order in range(PCP_ORDERS):
@@ -150,36 +157,34 @@ cdef int32_t pcp_half(const zone_t *z) noexcept nogil:
     return pages
 
 
-cdef void pcp_fill_half(zone_t *z, page_t *frames, int cpu) noexcept nogil:
-    """The kernel's lists of a CPU as pcp_half says, as far as its page blocks have blocks of these orders."""
+cdef void pcp_fill_half(zone_t *z, page_t *frames, int cpu, int mt) noexcept nogil:
+    """The lists of a type as pcp_half says; the zone has as many pages of that type."""
     cdef int order, _i
-    cdef pfn_t pfn
-    for order in range(PCP_ORDERS):
+    for order in range(PCP_ORDERS - 1, -1, -1):
         for _i in range(nr_blocks(z.pcp_batch, order) // 2):
-            pfn = rmqueue_smallest(z, frames, order, True)
-            if pfn == 0:
-                return
-            pcp_list_add(&z.pcp[cpu], frames, pfn, order, False)
+            pcp_list_add(&z.pcp[cpu], frames, rmqueue_smallest(z, frames, order, mt), order, mt, False)
 
 
 cdef void free_pcppages_bulk(zone_t *z, page_t *frames, int cpu, int32_t n, int first) noexcept nogil:
-    """n pages of a CPU go back to the buddy, from list `first` and then the next, round robin: programs' pages (0), then
-    the kernel's by order. Linux has the unmovable ones before, the reclaimable ones behind those of programs."""
+    """n pages of a CPU go back to the buddy, from list `first` and then the next, round robin."""
     cdef per_cpu_pages_t *p = &z.pcp[cpu]
-    cdef int at = first, _i
+    cdef int at = first, order, mt, _i
     cdef pfn_t pfn
-    for _i in range(1 + PCP_ORDERS):
-        if at == 0:
+    for _i in range(NR_PCP_LISTS):
+        order = at // MIGRATE_TYPES
+        mt = at % MIGRATE_TYPES
+        if order == 0 and mt == MIGRATE_MOVABLE:
             n -= free_bulk(z, frames, p, n)
-        while at and n > 0:
-            pfn = pcp_list_take(p, frames, at - 1, False)
-            if pfn == 0:
-                break
-            free_one_page(z, frames, pfn, at - 1)
-            n -= 1 << (at - 1)
+        else:
+            while n > 0:
+                pfn = pcp_list_take(p, frames, order, mt, False)
+                if pfn == 0:
+                    break
+                free_one_page(z, frames, pfn, order, mt)
+                n -= 1 << order
         if n <= 0:
             return
-        at = at + 1 if at < PCP_ORDERS else 0
+        at = at + 1 if at < NR_PCP_LISTS - 1 else 0
 
 
 cdef inline int32_t nr_pcp_high(zone_t *z, per_cpu_pages_t *p) noexcept nogil:
@@ -233,13 +238,13 @@ cdef void free_unref_page(zone_t *z, page_t *frames, pfn_t pfn, int cpu, bint v6
     """A program's page goes to the CPU's list (free_unref_page_commit)."""
     frames[pfn].flags = PG_PCP
     pcp_push(&z.pcp[cpu], pfn)
-    free_unref_commit(z, frames, cpu, 0, 0, v612)
+    free_unref_commit(z, frames, cpu, 0, MIGRATE_MOVABLE, v612)
 
 
-cdef void pcp_free_kernel(zone_t *z, page_t *frames, pfn_t pfn, int cpu, int order, bint v612) noexcept nogil:
-    """What was freed in a page block of the kernel's goes to a list that programs get nothing from."""
-    pcp_list_add(&z.pcp[cpu], frames, pfn, order, True)
-    free_unref_commit(z, frames, cpu, order, 1 + order, v612)
+cdef void pcp_free(zone_t *z, page_t *frames, pfn_t pfn, int cpu, int order, int mt, bint v612) noexcept nogil:
+    """A block goes to the list of the type of its page block; not for movable single pages."""
+    pcp_list_add(&z.pcp[cpu], frames, pfn, order, mt, True)
+    free_unref_commit(z, frames, cpu, order, pindex(order, mt), v612)
 
 
 cdef void decay_pcp_high(zone_t *z, page_t *frames, int cpu) noexcept nogil:
@@ -248,7 +253,7 @@ cdef void decay_pcp_high(zone_t *z, page_t *frames, int cpu) noexcept nogil:
     if p.high > z.pcp_high_min:
         p.high = max(pcp_count(p) - (z.pcp_batch << PCP_BATCH_SCALE_MAX), p.high - (p.high >> 3), z.pcp_high_min)
     if pcp_count(p) > p.high:
-        free_pcppages_bulk(z, frames, cpu, pcp_count(p) - p.high, 1)
+        free_pcppages_bulk(z, frames, cpu, pcp_count(p) - p.high, 0)
 
 
 cdef void drain_zone_pages(zone_t *z, page_t *frames) noexcept nogil:
@@ -258,28 +263,28 @@ cdef void drain_zone_pages(zone_t *z, page_t *frames) noexcept nogil:
 
 
 cdef int pcp_verify(zone_t *z, page_t *frames) except -1:
-    """The kernel's lists of every CPU: links both ways, pages marked, and their sum."""
+    """The lists of every CPU: links both ways, pages marked, and their sum."""
     cdef per_cpu_pages_t *p
     cdef pfn_t pfn, before
     cdef int64_t pages
-    cdef int c, order, i
+    cdef int c, at, i
     for c in range(z.nr_cpus):
         p = &z.pcp[c]
         pages = 0
-        for order in range(PCP_ORDERS):
+        for at in range(NR_PCP_LISTS):
             before = 0
-            pfn = p.kernel[order].head
+            pfn = p.lists[at].head
             while pfn:
                 if frames[pfn].lru != before or frames[pfn].zone != z.id:
-                    raise AssertionError(f"list {order} of CPU {c} in zone {z.id} is broken at frame {pfn}")
-                for i in range(1 << order):
+                    raise AssertionError(f"list {at} of CPU {c} in zone {z.id} is broken at frame {pfn}")
+                for i in range(1 << at // MIGRATE_TYPES):
                     if frames[pfn + i].flags != PG_PCP:
                         raise AssertionError(f"frame {pfn + i} is in a list of CPU {c} and not marked")
-                pages += 1 << order
+                pages += 1 << at // MIGRATE_TYPES
                 before = pfn
                 pfn = frames[pfn].swap
-            if before != p.kernel[order].tail:
-                raise AssertionError(f"list {order} of CPU {c} in zone {z.id} ends at {before}, not at its tail")
-        if pages != p.kernel_count:
-            raise AssertionError(f"CPU {c} has {pages} pages of the kernel of zone {z.id}, counted {p.kernel_count}")
+            if before != p.lists[at].tail:
+                raise AssertionError(f"list {at} of CPU {c} in zone {z.id} ends at {before}, not at its tail")
+        if pages != p.listed:
+            raise AssertionError(f"CPU {c} has {pages} pages of zone {z.id} in lists, counted {p.listed}")
     return 0

@@ -4,6 +4,7 @@ from .machine cimport machine_t
 from .types cimport int64_t, pfn_t
 
 cdef void slab_caches_init(machine_t *m) noexcept nogil
+cdef void slab_change(machine_t *m, int which, int by) noexcept nogil
 cdef int metadata_place(machine_t *m, zone_t *z, int64_t end, int64_t pages) except -1
 cdef int slab_place(machine_t *m) except -1
 cdef void xa_nodes_add(machine_t *m, int by) noexcept nogil

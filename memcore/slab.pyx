@@ -1,7 +1,7 @@
 """Slab memory.
 
 Two caches grow and shrink with what the tasks do. Every 64 consecutive slots of a file or of a swap area that
-hold a page or a shadow need a radix-tree node of 576 bytes; a slab of four pages holds 28. Every page of a file
+hold a page or a shadow need a radix-tree node of 576 bytes; a slab of two pages, on few CPUs, holds 14. Every page of a file
 that has been written, on a file system that works with buffer heads (ext2, ext4), has one of 104 bytes until it
 is evicted; a page holds 39. Those slabs come out of the same frames everybody fights for, which is why a machine
 that swaps has a little less memory than one that does not. Empty slabs are given back (two are kept).
@@ -15,31 +15,57 @@ from libc.stdlib cimport realloc
 from .buddy cimport zone_t
 from .frames cimport alloc_kernel_frame, alloc_memalloc, free_block, free_kernel_frame
 from .lruvec cimport LRU_ACTIVE_FILE
-from .machine cimport SLAB_BIO, SLAB_BIOVEC, SLAB_BUFFER_HEAD, SLAB_XA_NODE, count, lru_add, machine_t, slab_cache_t
+from .machine cimport (NR_SG_POOLS, SLAB_BIO, SLAB_BIOVEC, SLAB_BUFFER_HEAD, SLAB_SGPOOL, SLAB_XA_NODE, count, lru_add,
+                       machine_t, slab_cache_t)
 from .page cimport PG_ACTIVE, PG_HELD, PG_KERNEL, PG_PRIVATE
 from .node cimport node_t
-from .types cimport MAX_NR_ZONES, int64_t, pfn_t, uint8_t
+from .types cimport MAX_NR_ZONES, MIGRATE_RECLAIMABLE, MIGRATE_UNMOVABLE, PAGE_SIZE, int64_t, pfn_t, uint8_t
 from .vmstat cimport (NR_FILE_PAGES, NR_KERNEL_PINNED, NR_MAPPED, NR_SLAB_RECLAIMABLE, NR_SLAB_UNRECLAIMABLE,
                       SLABS_SCANNED)
 
 cdef enum:
     OBJECTS_PER_PAGE = 21        # 192-byte dentries
     SHRINK_BATCH = 128
+    SLUB_MAX_ORDER = 3
+
+
+cdef int calculate_order(int size, int nr_cpus) noexcept nogil:
+    """Order of the slabs of a cache: room for 8 objects, 4 more with each doubling of the CPUs, in at most 8 pages, of
+    which a sixteenth may be wasted (in none of these caches it is more)."""
+    cdef int objects = 8, order = 0, cpus = nr_cpus
+    while cpus > 1:
+        objects += 4
+        cpus >>= 1
+    objects = min(objects, (PAGE_SIZE << SLUB_MAX_ORDER) // size)
+    while PAGE_SIZE << order < objects * size:
+        order += 1
+    while order < SLUB_MAX_ORDER and (PAGE_SIZE << order) % size > (PAGE_SIZE << order) // 16:
+        order += 1
+    return order
+
+
+cdef void slab_cache_init(machine_t *m, int which, int size, int keep, int item) noexcept nogil:
+    cdef int order = calculate_order(size, m.nr_cpus)
+    m.slabs[which] = slab_cache_t(0, (PAGE_SIZE << order) // size, order, keep, item, NULL, 0, 0)
 
 
 cdef void slab_caches_init(machine_t *m) noexcept nogil:
-    # of 576, 104, 200 (to whole cache lines) and 4096 bytes; what is kept of the latter two, min_partial and the
+    cdef int i
+    # bios have 200 bytes, to whole cache lines; what is kept of them and of their lists of pages, min_partial and the
     # lists of the CPUs: 5 + 4 and 6 + 3
-    m.slabs[SLAB_XA_NODE] = slab_cache_t(0, 28, 2, 2, NR_SLAB_RECLAIMABLE, NULL, 0, 0)
-    m.slabs[SLAB_BUFFER_HEAD] = slab_cache_t(0, 39, 0, 2, NR_SLAB_RECLAIMABLE, NULL, 0, 0)
-    m.slabs[SLAB_BIO] = slab_cache_t(0, 16, 0, 9, NR_SLAB_UNRECLAIMABLE, NULL, 0, 0)
-    m.slabs[SLAB_BIOVEC] = slab_cache_t(0, 8, 3, 9, NR_SLAB_UNRECLAIMABLE, NULL, 0, 0)
+    slab_cache_init(m, SLAB_XA_NODE, 576, 2, NR_SLAB_RECLAIMABLE)
+    slab_cache_init(m, SLAB_BUFFER_HEAD, 104, 2, NR_SLAB_RECLAIMABLE)
+    slab_cache_init(m, SLAB_BIO, 256, 9, NR_SLAB_UNRECLAIMABLE)
+    slab_cache_init(m, SLAB_BIOVEC, 4096, 9, NR_SLAB_UNRECLAIMABLE)
+    for i in range(NR_SG_POOLS):
+        slab_cache_init(m, SLAB_SGPOOL + i, 256 << i, 9, NR_SLAB_UNRECLAIMABLE)
 
 
 cdef void slab_grow(machine_t *m, slab_cache_t *s) noexcept nogil:
     cdef pfn_t pfn, i
     cdef pfn_t *grown
     cdef int64_t cap
+    cdef int mt = MIGRATE_UNMOVABLE
     if s.nr_blocks == s.cap_blocks:
         cap = s.cap_blocks * 2 + 64
         grown = <pfn_t *> realloc(s.blocks, cap * sizeof(pfn_t))
@@ -47,7 +73,9 @@ cdef void slab_grow(machine_t *m, slab_cache_t *s) noexcept nogil:
             return
         s.blocks = grown
         s.cap_blocks = cap
-    pfn = alloc_memalloc(m, s.order, True)
+    if s.item == NR_SLAB_RECLAIMABLE:
+        mt = MIGRATE_RECLAIMABLE
+    pfn = alloc_memalloc(m, s.order, mt)
     if pfn == 0:
         return
     for i in range(1 << s.order):
@@ -142,7 +170,7 @@ cdef int slab_place(machine_t *m) except -1:
     n.stat[NR_SLAB_UNRECLAIMABLE] = m.p.slab_unreclaimable
     k = z.held_end - z.nr_lru[LRU_ACTIVE_FILE]
     for j in range(m.nr_cpus):
-        k -= z.pcp[j].count      # the kernel's own lists hold pages of its page blocks, above
+        k -= z.pcp[j].count      # the other lists hold pages of the kernel's page blocks, above
     m.slab_freeable = min(m.p.slab_freeable, max(0, z.managed - z.nr_free), max(0, k - z.start_pfn))
     m.slab_pool = k - m.slab_freeable
     for k in range(m.slab_freeable):
@@ -156,7 +184,7 @@ cdef void slab_unreclaimable_grow(machine_t *m, int64_t want, int64_t *held) noe
     none is given back."""
     cdef pfn_t pfn
     while held[0] < want:
-        pfn = alloc_kernel_frame(m, False)
+        pfn = alloc_kernel_frame(m, MIGRATE_UNMOVABLE)
         if pfn == 0:
             return
         m.nodes[m.zones[m.frames[pfn].zone].nid].stat[NR_SLAB_UNRECLAIMABLE] += 1

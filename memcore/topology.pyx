@@ -3,7 +3,7 @@
 from libc.stdlib cimport calloc
 from libc.string cimport memset
 
-from .buddy cimport zone_init, zone_init_free, zone_layout, zone_t
+from .buddy cimport kernel_block_t, kernel_free, zone_init, zone_init_free, zone_layout, zone_t
 from .machine cimport last_cpu, machine_finish_zones, machine_t
 from .mempolicy cimport MPOL_BIND, MPOL_DEFAULT, MPOL_LOCAL, mempolicy_t
 from .node cimport node_build_zonelist, node_t
@@ -11,9 +11,32 @@ from .page cimport PG_PCP
 from .pcp cimport pcp_fill_half, pcp_half, pcp_push
 from .page_alloc cimport build_zonelist
 from .slab cimport metadata_place, slab_caches_init, slab_place
-from .types cimport MAX_NODES, MAX_NR_ZONES, PAGEBLOCK_PAGES, int32_t, int64_t, uint32_t, uint64_t, uint8_t
+from .types cimport (MAX_NODES, MAX_NR_ZONES, MIGRATE_RECLAIMABLE, MIGRATE_TYPES, MIGRATE_UNMOVABLE, PAGEBLOCK_PAGES,
+                     int32_t, int64_t, uint32_t, uint64_t, uint8_t)
 from .vmstat cimport NR_KERNEL_PINNED
 from .zonelist cimport zonelist_t
+
+
+cdef int add_kernel_blocks(zone_t *z, given) except -1:
+    """Page blocks of the kernel's, (migratetype, free pages) from the highest to the lowest."""
+    # and room for two more, see fill_kernel_lists
+    z.kernel_blocks = <kernel_block_t *> calloc(len(given) + 2, sizeof(kernel_block_t))
+    if z.kernel_blocks == NULL:
+        raise MemoryError("page blocks")
+    for mt, pages in given:
+        if mt not in (MIGRATE_UNMOVABLE, MIGRATE_RECLAIMABLE) or not 0 < pages <= PAGEBLOCK_PAGES:
+            raise ValueError(f"zone {z.idx} of node {z.nid}: page block of type {mt} with {pages} free pages")
+        z.kernel_blocks[z.nr_kernel_blocks] = kernel_block_t(mt, pages)
+        z.nr_kernel_blocks += 1
+    return 0
+
+
+cdef bint has_blocks_of(const zone_t *z, int mt) noexcept nogil:
+    cdef int i
+    for i in range(z.nr_kernel_blocks):
+        if z.kernel_blocks[i].mt == mt:
+            return True
+    return False
 
 
 cdef int add_zones(machine_t *m, node_t *n, zones) except -1:
@@ -27,7 +50,7 @@ cdef int add_zones(machine_t *m, node_t *n, zones) except -1:
         start, spanned, managed = zs["start_pfn"], zs["spanned"], zs["managed"]
         zone_init(z, n.nid, idx, zid, start, spanned, managed, m.nr_cpus)
         z.present = zs.get("present", managed)
-        z.foreign = zs.get("foreign", 0)
+        add_kernel_blocks(z, zs.get("kernel_blocks", ()))
         z.v61 = m.v61
         if zs.get("watermarks"):
             z.given = True
@@ -43,19 +66,26 @@ cdef int add_zones(machine_t *m, node_t *n, zones) except -1:
 cdef int64_t fill_kernel_lists(machine_t *m, node_t *n, zone_t *z, int64_t free, int64_t listed,
                                int64_t metadata) except -1:
     """Makes `free` frames of the zone free; where it knows page blocks of the kernel's, some of the `listed` ones wait
-    in the lists that its CPUs have for these, if there is room for that. Returns how many."""
-    cdef int64_t half = pcp_half(z) if z.foreign else 0
-    cdef int64_t cpus = min(listed // half, <int64_t> n.nr_cpus) if half else 0
-    cdef int64_t kept = cpus * half
-    cdef int64_t below = listed - kept + metadata
-    cdef int64_t first = zone_layout(z, free + kept)
-    cdef int cpu
+    in the lists that its CPUs have for these, if there is room for that: they come out of a page block of their own for
+    each type. Returns how many."""
+    cdef int64_t half = pcp_half(z), per_cpu = half * (has_blocks_of(z, MIGRATE_UNMOVABLE)
+                                                       + has_blocks_of(z, MIGRATE_RECLAIMABLE))
+    cdef int64_t cpus = min(listed // per_cpu, <int64_t> n.nr_cpus, PAGEBLOCK_PAGES // half) if per_cpu else 0
+    cdef int64_t kept = cpus * per_cpu, below = listed - kept + metadata, first
+    cdef int given = z.nr_kernel_blocks, cpu, i, mt
+    for mt in range(0, MIGRATE_TYPES if cpus else 0):
+        if has_blocks_of(z, mt):
+            z.kernel_blocks[z.nr_kernel_blocks] = kernel_block_t(mt, cpus * half)
+            z.nr_kernel_blocks += 1
+    first = zone_layout(z, free + kept)
     if first < z.start_pfn or below and (first & ~<int64_t> (PAGEBLOCK_PAGES - 1)) - below < z.start_pfn:
+        z.nr_kernel_blocks = given
         kept = cpus = 0
     zone_init_free(z, m.frames, free + kept)
     for cpu in range(m.nr_cpus):
         if m.cpus[cpu].nid == n.nid and cpus > 0:
-            pcp_fill_half(z, m.frames, cpu)
+            for i in range(given, z.nr_kernel_blocks):
+                pcp_fill_half(z, m.frames, cpu, z.kernel_blocks[i].mt)
             cpus -= 1
     return kept
 
@@ -67,13 +97,13 @@ cdef int fill_zones(machine_t *m, node_t *n, zones) except -1:
     for zs in zones:
         z = &m.zones[n.first_zone + <int> zs["idx"]]
         free = zs["free"]
-        if not 0 <= z.foreign <= free <= z.managed <= z.spanned:
-            raise ValueError(f"zone {zs['idx']} of node {n.nid}: foreign {z.foreign}, free {free}, managed "
-                             f"{z.managed}, spanned {z.spanned} pages do not fit together")
+        if not kernel_free(z) <= free <= z.managed <= z.spanned:
+            raise ValueError(f"zone {zs['idx']} of node {n.nid}: {kernel_free(z)} free pages in the kernel's page blocks, "
+                             f"free {free}, managed {z.managed}, spanned {z.spanned} pages do not fit together")
         first = zone_layout(z, free)
         if first < z.start_pfn:
-            raise ValueError(f"zone {zs['idx']} of node {n.nid}: {z.foreign} free pages in blocks of unmovable memory "
-                             f"would begin at {first}, before the zone")
+            raise ValueError(f"zone {zs['idx']} of node {n.nid}: {z.nr_kernel_blocks} page blocks of the kernel's would "
+                             f"begin at {first}, before the zone")
         listed = min(<int64_t> zs.get("percpu", 0), z.managed - free, z.pcp_high_max)
         metadata = zs.get("metadata", 0)
         n.stat[NR_KERNEL_PINNED] += z.managed - free - listed
@@ -81,7 +111,7 @@ cdef int fill_zones(machine_t *m, node_t *n, zones) except -1:
         first = z.held_end
         if listed + metadata and first - listed - metadata < z.start_pfn:
             raise ValueError(f"zone {zs['idx']} of node {n.nid}: no room for {listed} pages of per-CPU lists and "
-                             f"{metadata} of metadata below blocks of unmovable memory")
+                             f"{metadata} of metadata below the kernel's page blocks")
         # in the list of the node's last CPU: what the first ones have, they use up at once
         for pfn in range(first - listed, first):
             m.frames[pfn].flags = PG_PCP

@@ -21,6 +21,7 @@ cdef enum:
     NR_ORDERS = 11           # buddy orders 0..10
     MAX_ORDER = 10
     PCP_ORDERS = 4           # blocks of up to 8 pages come out of per-CPU lists too (PAGE_ALLOC_COSTLY_ORDER)
+    NR_PCP_LISTS = 12        # one for each of these orders and each migratetype
     PAGEBLOCK_ORDER = 9      # a page block is 2 MiB: mobility is decided for all of it
     PAGEBLOCK_PAGES = 512
     SWAP_CLUSTER_MAX = 32
@@ -32,6 +33,12 @@ cdef enum:  # zone_type
     ZONE_DMA32 = 1
     ZONE_NORMAL = 2
     ZONE_MOVABLE = 3
+
+cdef enum:  # migratetype: of a page block, and of the free list a block is in
+    MIGRATE_UNMOVABLE = 0
+    MIGRATE_MOVABLE = 1
+    MIGRATE_RECLAIMABLE = 2
+    MIGRATE_TYPES = 3
 
 cdef enum:                   # result codes of algorithms
     MM_OK = 0

@@ -16,7 +16,8 @@ from .page cimport PG_EXCLUSIVE, PG_RECLAIM
 from .pageout cimport swap_write_device, swapin_add
 from .slab cimport shrinker_batch
 from .swapfile cimport SWP_EXCLUSIVE, SWP_HAS_CACHE, swp_slot_t
-from .types cimport (MM_EAGAIN, MM_ENOMEM, MM_OK, PAGE_SIZE, int64_t, ns_t, pfn_t, swp_t, uint8_t, uint32_t)
+from .types cimport (MIGRATE_MOVABLE, MM_EAGAIN, MM_ENOMEM, MM_OK, PAGE_SIZE, int64_t, ns_t, pfn_t, swp_t, uint8_t,
+                     uint32_t)
 from .vmstat cimport NR_ZSPAGES, SLABS_SCANNED, ZSWPWB
 from .zbud cimport zbud_coldest, zbud_rotate
 from .zpool cimport zhandle_t
@@ -42,7 +43,7 @@ cdef int zswap_writeback_entry(machine_t *m, zswap_t *z, swp_t slot) noexcept no
     if s.flags & SWP_HAS_CACHE or s.count == 0:
         return MM_EAGAIN
     # writeback makes room, so it may use the reserves for the moment its page takes
-    pfn = alloc_memalloc(m, 0, False)
+    pfn = alloc_memalloc(m, 0, MIGRATE_MOVABLE)
     if pfn == 0:
         return MM_ENOMEM
     swapin_add(m, slot, pfn, 0, 0)

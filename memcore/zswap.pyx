@@ -22,7 +22,7 @@ from .machine cimport count, machine_t
 from .page cimport PG_DIRTY
 from .slab cimport slab_unreclaimable_grow
 from .swapfile cimport SWP_USED
-from .types cimport (KERNEL_6_1, KERNEL_6_12, MM_ENOMEM, MM_ENOSPC, MM_OK, int64_t, ns_t, pfn_t, swp_t,
+from .types cimport (KERNEL_6_1, KERNEL_6_12, MIGRATE_UNMOVABLE, MM_ENOMEM, MM_ENOSPC, MM_OK, int64_t, ns_t, pfn_t, swp_t,
                      uint16_t, uint32_t, uint64_t, uint8_t)
 from .vmstat cimport ZSWPIN, ZSWPOUT
 from .zbud cimport zbud_pool_free, zbud_pool_init
@@ -37,7 +37,7 @@ cdef enum:
 
 cdef int get_zbud_frame(void *ctx, pfn_t *out) noexcept nogil:
     cdef machine_t *m = <machine_t *> ctx
-    cdef pfn_t pfn = alloc_kernel_frame(m, False)
+    cdef pfn_t pfn = alloc_kernel_frame(m, MIGRATE_UNMOVABLE)
     if pfn == 0:
         return MM_ENOMEM
     m.zbud_pages += 1

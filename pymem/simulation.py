@@ -219,8 +219,8 @@ def _nodes(scenario: Scenario, layout: list[list[Any]]) -> tuple[list[dict[str, 
                 {
                     "idx": ZONE_NAMES.index(z.name), "start_pfn": z.start_pfn, "spanned": z.spanned,
                     "present": z.present, "managed": z.managed, "free": z.free,
-                    "percpu": z.percpu, "metadata": z.metadata, "foreign": z.foreign, "watermarks": z.watermarks,
-                    "protection": z.protection,
+                    "percpu": z.percpu, "metadata": z.metadata, "kernel_blocks": z.kernel_blocks,
+                    "watermarks": z.watermarks, "protection": z.protection,
                 }
                 for z in zones
             ],

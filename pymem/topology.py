@@ -43,6 +43,8 @@ FILESYSTEMS = {"ext4": True, "ext2": True, "xfs": False, "btrfs": False}
 
 #: Pages of a page block (2 MiB), in which mobility is decided.
 PAGEBLOCK = 512
+#: The types of page blocks that are not movable, with the engine's numbers.
+MIGRATE_TYPES = {"unmovable": 0, "reclaimable": 2}
 
 
 @dataclass(frozen=True)
@@ -57,15 +59,17 @@ class Zone:
         What is not in use when the run begins.
     percpu : int
         Further free pages, in per-CPU lists: a machine that has run for a while has some hundred.  In a zone with
-        `foreign` pages some of them are in the lists of the kernel's own blocks.
+        `unmovable` or `reclaimable` pages some of them are in the lists of these types.
     metadata : int
         Pages of the kernel's in which a mounted file system keeps its superblock, group descriptors and bitmaps open:
         on the active file list, where reclaim meets them in vain.
-    foreign : int
-        Free pages in page blocks of unmovable memory, below the other free ones; of each block the kernel holds a page
-        or more.  The kernel's own pages come from there.  When nothing else is free and a program gets these, or the
-        kernel has none of them left and takes some of the programs', the watermarks of the zone rise for a while
-        (``watermark_boost_factor``) and kswapd is woken for it alone.
+    unmovable, reclaimable : int or sequence of int
+        Of the free pages those in page blocks of these types (``/proc/pagetypeinfo``), which lie below the others. A
+        number of pages fills as many page blocks of 512 as it can and the end of one more; a sequence says of each page
+        block how many of its pages are free, its last.  The kernel's own pages come from there.  When nothing else is
+        free and a program gets these, or the kernel has none of a type left and takes others, the watermarks of the
+        zone rise for a while (``watermark_boost_factor``) and kswapd is woken for it alone, unless it was a page block
+        that is all free.  A zone with neither is movable altogether: nobody takes from others.
     watermarks : (min, low, high), optional
     protection : sequence of int, optional
         Read off a running kernel.  A kernel computes both at boot, before it gives back the memory of its
@@ -81,7 +85,8 @@ class Zone:
     free: int
     percpu: int = 0
     metadata: int = 0
-    foreign: int = 0
+    unmovable: int | Sequence[int] = 0
+    reclaimable: int | Sequence[int] = 0
     watermarks: tuple[int, int, int] | None = None
     protection: tuple[int, ...] = ()
 
@@ -98,18 +103,28 @@ class Zone:
         key = f"zone {self.name}"
         integer(self.percpu, f"{key}.percpu", 0, self.managed - self.free)
         integer(self.metadata, f"{key}.metadata", 0, self.managed - self.free - self.percpu)
-        integer(self.foreign, f"{key}.foreign", 0, self.free)
+        for name in MIGRATE_TYPES:
+            pages = getattr(self, name)
+            if isinstance(pages, (list, tuple)):
+                for number in pages:
+                    integer(number, f"{key}.{name}", 1, PAGEBLOCK)
+                object.__setattr__(self, name, tuple(pages))
+            else:
+                integer(pages, f"{key}.{name}", 0, self.free)
+        blocks = [pages for _, pages in self.kernel_blocks]
+        kind = f"{len(blocks)} page blocks of unmovable and reclaimable memory"
+        if sum(blocks) > self.free:
+            raise ScenarioError(f"{key}: {kind} have {sum(blocks)} free pages, the zone {self.free}")
         first = self._first_free()
         if first < self.start_pfn:
             raise ScenarioError(
-                f"{key}.foreign: {self.foreign} pages, in page blocks of which the kernel holds a page, would begin at "
-                f"{first}, before the zone; accepted are fewer foreign or fewer free pages"
+                f"{key}: {kind} would begin at {first}, before the zone; accepted are fewer of them or fewer free pages"
             )
         below = self.percpu + self.metadata
-        if self.foreign and below and first // PAGEBLOCK * PAGEBLOCK - below < self.start_pfn:
+        if blocks and below and first // PAGEBLOCK * PAGEBLOCK - below < self.start_pfn:
             raise ScenarioError(
-                f"{key}.foreign: {self.foreign} pages leave no room for {self.percpu} of percpu and {self.metadata} of "
-                "metadata below their page blocks; accepted are fewer of any"
+                f"{key}: {kind} leave no room for {self.percpu} of percpu and {self.metadata} of metadata below them; "
+                "accepted are fewer of any"
             )
         for name in ("watermarks", "protection"):
             pages = getattr(self, name)
@@ -122,14 +137,24 @@ class Zone:
         if self.watermarks is not None and (len(self.watermarks) != 3 or sorted(self.watermarks) != [*self.watermarks]):
             raise ScenarioError(f"{key}.watermarks: {self.watermarks!r}; accepted is min <= low <= high")
 
+    @property
+    def kernel_blocks(self) -> list[tuple[int, int]]:
+        """Page blocks of the kernel's from the highest to the lowest: migratetype and free pages; whole ones below."""
+        out: list[tuple[int, int]] = []
+        for name, mt in MIGRATE_TYPES.items():
+            pages = getattr(self, name)
+            if not isinstance(pages, tuple):
+                pages = (pages % PAGEBLOCK or PAGEBLOCK,) * (pages > 0) + (PAGEBLOCK,) * ((pages - 1) // PAGEBLOCK)
+            out += [(mt, number) for number in sorted(pages)]
+        return out
 
     def _first_free(self) -> int:
-        """Lowest free page: the foreign ones lie below the block in which the others begin, 511 in a block."""
-        movable = self.start_pfn + self.spanned - (self.free - self.foreign)
-        blocks = -(-self.foreign // (PAGEBLOCK - 1))
+        """Lowest free page: the page blocks of the kernel's lie below that in which the others begin."""
+        blocks = self.kernel_blocks
+        movable = self.start_pfn + self.spanned - (self.free - sum(pages for _, pages in blocks))
         if not blocks:
             return movable
-        return movable // PAGEBLOCK * PAGEBLOCK - (blocks - 1) - self.foreign
+        return (movable // PAGEBLOCK - len(blocks) + 1) * PAGEBLOCK - blocks[-1][1]
 
 
 @dataclass(frozen=True)

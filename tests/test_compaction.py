@@ -16,13 +16,13 @@ from pymem.topology import Node, Zone
 
 # A zone of 16 page blocks, the first and the last incomplete; MIN is 64 pages, LOW 80 and HIGH 96.  The kernel holds
 # 1,500 pages, and another page block has 300 more for its page tables, which would keep others from becoming free.
-START, PAGES, HELD = 100, 7_900, 1_500
+START, PAGES, HELD = 100, 8_092, 1_692  # so the zone ends with a block of order 10
 BLOCK = 512
 QUIET = {"c_context_switch": 0, "c_reclaim_skip": 0}
 
 
-def lab(*, kernel="6.1", foreign=300, swap=0, cpus=1, vm=None, costs=None, disk=None):
-    zone = Zone("Normal", START, PAGES, PAGES, PAGES, PAGES - HELD, foreign=foreign)
+def lab(*, kernel="6.1", unmovable=300, swap=0, cpus=1, vm=None, costs=None, disk=None):
+    zone = Zone("Normal", START, PAGES, PAGES, PAGES, PAGES - HELD, unmovable=unmovable)
     devices = (SwapDevice(swap * 4096, "nvme"),) if swap else ()
     machine = Machine(nodes=[Node(zones=(zone,), cpus=cpus)], swap=devices, boot=NO_SLAB, disk=disk or Disk())
     return Lab(machine, kernel=kernel, vm=vm, costs=QUIET | (costs or {}), a=(anon(8000), file(200)), b=(anon(4000),))
@@ -34,8 +34,9 @@ def given_back(pages):
 
 
 def before_look(machine, ns):
-    """Task a sleeps until so long before kcompactd looks; the counters that moved."""
-    return machine.do("a", sleep(500 * MS - machine.engine.now % (500 * MS) - ns))
+    """Task a sleeps until so long before kcompactd looks, first after 250 ms; the counters that moved."""
+    passed = (machine.engine.now + 250 * MS) % (500 * MS)
+    return machine.do("a", sleep(500 * MS - passed - ns))
 
 
 def leave_holes(machine, filled=5_900):
@@ -147,7 +148,7 @@ def test_proactiveness(proactiveness):
     moved = machine.do("a", sleep(SECOND))
     if proactiveness:
         assert moved["pgmigrate_success"] > BLOCK
-        assert in_pieces(machine) < 20
+        assert in_pieces(machine) < 30
     else:
         assert moved["compact_migrate_scanned"] == 0
 
@@ -204,7 +205,7 @@ def test_it_stops_at_the_next_page_block_while_kswapd_runs():
 
 def test_it_goes_on_where_it_was():
     """Blocks are asked for twice: only the first time the frames that the kernel holds since boot are looked at."""
-    machine = lab(swap=8000, foreign=1022, vm={"compaction_proactiveness": 1})
+    machine = lab(swap=8000, unmovable=(511, 511), vm={"compaction_proactiveness": 1})
     scanned = []
     for filled, apart in (5_600, 1), (6_100, 2):  # what came into a page block together is given back by halves
         machine.do("a", store(range(filled)))
@@ -255,9 +256,9 @@ def test_the_summary_tells():
                        st.integers(1, 3)), min_size=1, max_size=14),
 )  # fmt: skip
 @settings(max_examples=40, deadline=None)
-def test_random_programs(kernel, cpus, foreign, steps):
+def test_random_programs(kernel, cpus, unmovable, steps):
     """Stores, loads, memory given back and pauses of two tasks; every invariant after each step."""
-    machine = lab(kernel=kernel, cpus=cpus + 1, foreign=foreign, swap=6000, vm={"compaction_proactiveness": 100})
+    machine = lab(kernel=kernel, cpus=cpus + 1, unmovable=unmovable, swap=6000, vm={"compaction_proactiveness": 100})
     for name, what, first, count, stride in steps:
         pages = range(first, min(first + count * stride, 4_000), stride)
         records = {

@@ -74,8 +74,8 @@ def test_exit_gives_everything_back():
     assert moved.pick("nr_anon_pages", "nr_page_table_pages", "pgfree", "nr_mapped", "nr_file_pages") == {
         "nr_anon_pages": -20, "nr_page_table_pages": -3, "pgfree": 23, "nr_mapped": -1, "nr_file_pages": 0,
     }  # fmt: skip
-    # what is missing: the file page, and a slab of four pages for its tree node
-    assert free - lab.free() == 1 + 4
+    # what is missing: the file page, and a slab of two pages for its tree node
+    assert free - lab.free() == 1 + 2
 
 
 # ---- files --------------------------------------------------------------------------------------------------

@@ -20,24 +20,25 @@ MEMCORE_LEVELS = [
     "vmstat page pte params clock coro records zonelist zpool",  # 1
     "list watermark pagetable filemap memcg swapfile zsmalloc zbud blkdev psi thread mempolicy",  # 2
     "buddy lruvec mm",  # 3
-    "node workingset pcp",  # 4
-    "machine",  # 5
-    "balance fragmentation",  # 6
-    "frames rmap sample content placement timer",  # 7
-    "slab",  # 8
-    "migrate writeback zswap zram",  # 9
-    "pageout swapcopy",  # 10
-    "shrink zshrink",  # 11
-    "scan_count compaction",  # 12
-    "vmscan mglru",  # 13
-    "page_alloc",  # 14
-    "numa readahead swap_state",  # 15
-    "fault",  # 16
-    "mmap",  # 17
-    "task oom",  # 18
-    "sched",  # 19
-    "assemble topology pagestate",  # 20
-    "engine observe compressed_pool _testing",  # 21
+    "node workingset mobility",  # 4
+    "pcp",  # 5
+    "machine",  # 6
+    "balance fragmentation",  # 7
+    "frames rmap sample content placement timer",  # 8
+    "slab",  # 9
+    "migrate writeback zswap zram",  # 10
+    "pageout swapcopy",  # 11
+    "shrink zshrink",  # 12
+    "scan_count compaction",  # 13
+    "vmscan mglru",  # 14
+    "page_alloc",  # 15
+    "numa readahead swap_state",  # 16
+    "fault",  # 17
+    "mmap",  # 18
+    "task oom",  # 19
+    "sched",  # 20
+    "assemble topology pagestate",  # 21
+    "engine observe compressed_pool _testing",  # 22
 ]
 # The only levels where Python objects, memoryviews and exceptions meet the engine: the last, and parts of it.
 DOOR_LEVEL = len(MEMCORE_LEVELS) - 2

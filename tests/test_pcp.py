@@ -1,4 +1,4 @@
-"""Lists of pages per CPU in front of the buddy allocator: those of the kernel's page blocks, fetched in batches."""
+"""Lists of pages per CPU in front of the buddy allocator: those of the kernel's types, fetched in batches."""
 
 import pytest
 from hypothesis import given, settings
@@ -13,13 +13,13 @@ from pymem.topology import Node, Zone
 
 BATCH = 15  # of a zone of 65,535 pages (zone_batchsize)
 FREE = 21_022
-#: Pages of one CPU's lists after a long time: of single ones half of a batch, 7; of blocks of 2 pages 3 (of 7), of 4
-#: one (of 3), of 8 one (of 2).
+#: Pages of one type in a CPU's lists after a long time: of single ones half of a batch, 7; of blocks of 2 pages 3 (of
+#: 7), of 4 one (of 3), of 8 one (of 2).
 HALF = 7 + 3 * 2 + 4 + 8
 
 
 def lab(kernel="6.1", cpus=1, pages=1 << 15, **more):
-    zone = Zone("Normal", 1, 65_535, 65_535, 65_535, FREE, foreign=1022, **more)
+    zone = Zone("Normal", 1, 65_535, 65_535, 65_535, FREE, unmovable=1022, **more)
     return Lab(Machine(nodes=[Node(zones=(zone,), cpus=cpus)], boot=NO_SLAB), kernel=kernel, a=(anon(pages),))
 
 
@@ -80,7 +80,7 @@ def test_where_there_is_no_room_for_it_the_kernel_has_no_pages_in_lists(metadata
     """Programs have all from the third page block on, 480 pages of the second are the kernel's. With 25 pages more for
     programs these would lie in the first one, and what is held below has no place any more."""
     pages = 126 * 512 + 480
-    zone = Zone("Normal", 1, 65_535, 65_535, 65_535, pages, foreign=480, percpu=HALF, metadata=metadata)
+    zone = Zone("Normal", 1, 65_535, 65_535, 65_535, pages, unmovable=480, percpu=HALF, metadata=metadata)
     machine = Lab(Machine(nodes=[Node(zones=(zone,), cpus=1)], boot=NO_SLAB), kernel="6.1", a=(anon(1 << 13),))
     assert (free(machine), listed(machine)) == (pages, [HALF])
     machine.do("a", store([512 * k for k in range(10)]))
@@ -91,10 +91,10 @@ def test_where_there_is_no_room_for_it_the_kernel_has_no_pages_in_lists(metadata
 # ---- one zone, step by step: free pages, those in the program's list, those in the kernel's ---------------
 
 
-def zone(*steps, foreign=1022, low=120, v61=True):
+def zone(*steps, blocks=((0, 512), (0, 400)), low=120, v61=True):
     """In 6.1 a list is spilled when all together have `low` pages, a batch of 15 at first."""
-    return [tuple(a - b for a, b in zip(s, (8000 + foreign, 0, 0), strict=True))
-            for s in door.py_pcp(steps, foreign, low, v61)]  # fmt: skip
+    free = 8000 + sum(pages for _, pages in blocks)
+    return [tuple(a - b for a, b in zip(s, (free, 0, 0), strict=True)) for s in door.py_pcp(steps, blocks, low, v61)]
 
 
 def test_batches_by_order():
@@ -126,12 +126,12 @@ def test_the_list_that_grew_is_spilled_first():
 
 def test_a_spill_that_finds_too_few_goes_on_with_the_next_list():
     """The kernel's lists hold 14 single pages, 2 blocks of 4 and one of 8; the program's 10, and 80 are freed. At 60
-    pages 15 go, then 30, then 45, when the program has 30: the kernel's single pages and a block of 4 go with them. The
-    last 15 that are freed stay."""
+    pages 15 go, then 30, then 45, when the program has 30: after them come the larger blocks, and single pages of the
+    kernel's would be last. Of the 80 the last 15 stay."""
     steps = (("kernel", 0), ("kernel", 2), ("kernel", 3), ("page", 80), ("free page", 80))
     before, after = zone(*steps, low=60)[-2:]
     assert before[1:] == (10, 14 + 8 + 8)
-    assert after[1:] == (15, 4 + 8)
+    assert after[1:] == (15, 14)
 
 
 def test_6_1_empties_all_lists_when_a_larger_block_comes_among_many_pages():
@@ -175,11 +175,12 @@ STEPS = st.lists(
 
 
 @settings(max_examples=40, deadline=None)
-@given(steps=STEPS, kernel=st.sampled_from(["6.1", "6.12"]), cpus=st.integers(1, 3), foreign=st.integers(1, 900),
-       percpu=st.integers(0, 90))  # fmt: skip
-def test_no_page_is_lost_between_lists_and_blocks(steps, kernel, cpus, foreign, percpu):
+@given(steps=STEPS, kernel=st.sampled_from(["6.1", "6.12"]), cpus=st.integers(1, 3), unmovable=st.integers(0, 900),
+       reclaimable=st.integers(0, 900), percpu=st.integers(0, 90))  # fmt: skip
+def test_no_page_is_lost_between_lists_and_blocks(steps, kernel, cpus, unmovable, reclaimable, percpu):
     """Whatever programs and reclaim do, every frame is in one place; the lab looks after each step."""
-    zone = Zone("Normal", 1, 8191, 8191, 8191, 3000 + foreign, foreign=foreign, percpu=percpu)
+    free = 3000 + unmovable + reclaimable
+    zone = Zone("Normal", 1, 8191, 8191, 8191, free, percpu, unmovable=unmovable, reclaimable=reclaimable)
     machine = Machine(nodes=[Node(zones=(zone,), cpus=cpus)], boot=NO_SLAB, swap=(SwapDevice(size="32MiB"),))
     bench = Lab(machine, kernel=kernel, a=(anon(3000), file(3000)), b=(anon(3000),))
     for i, (what, at, count) in enumerate(steps):

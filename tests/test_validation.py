@@ -12,7 +12,7 @@ from pymem.validation.victims import victims
 
 #: Share of right pairs that must not be lost, on average over CPUs that are a little slower and faster: some runs hang
 #: on chance, and one alone flips a dozen pairs.  The table in docs/validation.md has the same figures.
-FLOOR = {"policy": 0.888, "timing": 0.95, "exact": 1.0}
+FLOOR = {"policy": 0.897, "timing": 0.96, "exact": 1.0}
 #: Small groups that are simulated in the fast suite; the slow one takes all.
 QUICK = ("02_anon_uniform.s*", "06_mixed_swappiness60.s*", "10_oom_adj0_sizes.s*", "11_numa_anon_zrm7.s*")
 

@@ -98,7 +98,8 @@ def _swap(device: SwapDevice) -> dict[str, Any]:
 
 
 def _zone(zone: Zone) -> dict[str, Any]:
-    out = {name: value for name, value in vars(zone).items() if name not in ("foreign", "watermarks", "protection")}
+    apart = ("unmovable", "reclaimable", "watermarks", "protection")
+    out = {name: value for name, value in vars(zone).items() if name not in apart}
     if zone.watermarks is not None:
         out["watermarks"] = zone.watermarks
     if zone.protection:

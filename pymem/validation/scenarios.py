@@ -41,12 +41,15 @@ EMULATED = {"c_file_minor_fault": 0.2, "c_reclaim_scan": 0.33}
 #: Latency of an emulated disk where a recording does not show it.
 DISK_NS = 200_000
 TURN_NS = 10_000_000
-#: Free pages in page blocks of unmovable and reclaimable memory: inferences, since no recording shows mobility.
-#: 6.1 claims 1024 pages at a time for each of the two kinds, so on average half of the last claim of each is free: here
-#: two page blocks of which the kernel holds one page.  In 6.12 such pages remain after runs that used every other one:
-#: in zone DMA32 170 to 360 of them in blocks of 8 and more pages, which cannot have come from pages freed one by one,
-#: and some smaller ones.
-FOREIGN = {"6.1": 1022, "6.12": 350}
+#: Free pages of page blocks of unmovable and of reclaimable memory, by kernel and whether there are two nodes.  No
+#: recording shows them; this is what kernels of these versions that were booted on such machines had when a program
+#: like the recorded ones began (``/proc/pagetypeinfo``; 6.1: 474 to 596 and 570 to 602 pages, with two nodes 604 to 963
+#: and 692 to 915 on each; 6.12: 59 to 984 and 665 to 830).
+KERNEL_BLOCKS: dict[tuple[str, bool], dict[str, Any]] = {
+    ("6.1", False): {"unmovable": (256, 128, 64, 26), "reclaimable": (512, 64, 26)},
+    ("6.1", True): {"unmovable": (512, 257, 128, 64), "reclaimable": (512, 128, 80)},
+    ("6.12", False): {"unmovable": (256, 128, 64, 32), "reclaimable": (512, 256, 27)},
+}
 MAX_TURNS = 20_000
 #: Contents that recordings call otherwise: their zero pages begin with 64 random bytes.
 CONTENTS = {"zero": "zero64"}
@@ -137,11 +140,14 @@ def machine(recording: Recording) -> Machine:
     nodes: dict[int, list[Zone]] = {}
     # The protection is not taken over: the recorder's own look at lowmem_reserve_ratio made the kernel compute it
     # again, from the memory that there is now, as a machine without recorded protection does.
+    two = len({z["node"] for z in recording.data["zoneinfo_start"]}) > 1
     for z in recording.data["zoneinfo_start"]:
         pages: dict[str, Any] = {key: int(z[key]) for key in _ZONE}
         marks = (int(z["min"]), int(z["low"]), int(z["high"]))
-        foreign = min(unmovable_start(pages) or FOREIGN[recording.kernel], pages["free"])
-        nodes.setdefault(int(z["node"]), []).append(Zone(z["zone"], **pages, watermarks=marks, foreign=foreign))
+        start = unmovable_start(pages)
+        known = KERNEL_BLOCKS.get((recording.kernel, two), KERNEL_BLOCKS[recording.kernel, False])
+        blocks = {"unmovable": start} if start else known
+        nodes.setdefault(int(z["node"]), []).append(Zone(z["zone"], **pages, watermarks=marks, **blocks))
     hidden = hidden_pages(recording) // len(nodes)
     for nid, zones in nodes.items():
         largest = max(range(len(zones)), key=lambda i: zones[i].managed)

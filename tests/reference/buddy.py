@@ -109,6 +109,10 @@ class Zone:
     def nr_free(self):
         return self.buddy.nr_free
 
+    def ok(self, order, mark):
+        """Is a request of `order` allowed to leave the zone at `mark` (zone_watermark_ok)?"""
+        return self.nr_free - ((1 << order) - 1) > mark and (order == 0 or any(self.buddy.lists[order:]))
+
     def alloc(self):
         """One frame; None if the zone has none."""
         if not self.pcp:

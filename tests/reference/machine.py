@@ -24,7 +24,8 @@ class Machine(Compaction):
             start += pages
         self.kswapd = Thread("kswapd", self.kswapd_main())
         self.wake(self.kswapd)
-        self.wake(Thread("kcompactd", self.kcompactd_main()))
+        self.kcompactd = Thread("kcompactd", self.kcompactd_main())
+        self.wake(self.kcompactd)
         if self.files:
             self.wake(Thread("flusher", self.flusher_main()))
         self.wake(Thread("task", self.task_main(records)))

@@ -11,7 +11,7 @@ from reference.swap import SwapArea
 
 INACTIVE_ANON, ACTIVE_ANON, INACTIVE_FILE, ACTIVE_FILE = range(4)
 LRU_NAMES = ("inactive_anon", "active_anon", "inactive_file", "active_file")
-NODES_PER_SLAB, SLOTS_PER_NODE, SLAB_ORDER = 28, 64, 2
+SLOTS_PER_NODE = 64
 STATS_PERIOD = 2 * SECOND
 MOST_REQUESTS, LONG_REQUEST, LONGEST_REQUEST = 32, 32, 127
 
@@ -29,6 +29,7 @@ class Page:
         self.dirty = self.writeback = self.reclaim = self.locked = False
         self.pinned = False
         self.waiter = None
+        self.request = None  # the write of which it is the last page
 
     @property
     def kind(self):
@@ -83,6 +84,43 @@ class TreeNodes:
         return -int(self.used[number // SLOTS_PER_NODE] == 0)
 
 
+class Slabs:
+    """A cache of the kernel's, for objects of one size in bytes: room for 8 of them in a slab of at most 8 pages."""
+
+    def __init__(self, memory, size, spare):
+        self.memory = memory
+        self.order = min(max((8 * size - 1).bit_length() - 12, 0), 3)
+        self.objects = (4096 << self.order) // size
+        self.spare = spare  # slabs that may stay empty
+        self.used = 0
+        self.slabs = []
+
+    def change(self, by):
+        """Slabs come and go one at a time."""
+        if not by:
+            return
+        memory = self.memory
+        self.used += by
+        want = -(-self.used // self.objects)
+        if want > len(self.slabs):
+            if not memory.zone.ok(self.order, memory.zone.low):
+                memory.wake_kswapd(self.order)
+            pfn = memory.take_frame(self.order)
+            if pfn is not None:
+                self.slabs.append(pfn)
+                memory.slab_requests.append(self.order)
+        elif want + self.spare < len(self.slabs):
+            pfn = self.slabs.pop()
+            if self.order:
+                memory.events["pgfree"] += 1 << self.order
+                memory.zone.buddy.free(pfn, self.order)
+            else:
+                memory.free_frame(pfn)
+
+    def pages(self):
+        return len(self.slabs) << self.order
+
+
 class Memory(Clock):
     """`setting` holds the figures of the machine, see tests/test_reference.py."""
 
@@ -103,9 +141,10 @@ class Memory(Clock):
         self.swap_nodes = TreeNodes()
         self.file_nodes = {}
         self.files = []
-        self.slab = []
-        self.slabs_taken = 0
-        self.tree_nodes = 0
+        self.tree_nodes = Slabs(self, 576, 2)
+        self.bios = Slabs(self, 256, 9)
+        self.sg_pools = [Slabs(self, 256 << i, 9) for i in range(5)]
+        self.slab_requests = []  # their orders
         self.age = 0
         self.cost = {"anon": 0, "file": 0}
         for figures in setting["devices"]:
@@ -128,21 +167,6 @@ class Memory(Clock):
 
     def every_second(self):
         self.zone.decay()
-
-    def change_nodes(self, by):
-        """Tree nodes live in slabs of four pages, of which at most two stay unused."""
-        if not by:
-            return
-        self.tree_nodes += by
-        want = -(-self.tree_nodes // NODES_PER_SLAB)
-        if want > len(self.slab):
-            pfn = self.take_frame(SLAB_ORDER)
-            if pfn is not None:
-                self.slab.append(pfn)
-                self.slabs_taken += 1
-        elif want + 2 < len(self.slab):
-            self.events["pgfree"] += 1 << SLAB_ORDER
-            self.zone.buddy.free(self.slab.pop(), SLAB_ORDER)
 
     # ---- lists
 
@@ -201,7 +225,7 @@ class Memory(Clock):
         file.pages[index] = page
         shadow = file.shadows.pop(index, None)
         if shadow is None:
-            self.change_nodes(self.file_nodes[file].add(index))
+            self.tree_nodes.change(self.file_nodes[file].add(index))
         else:
             self.refault(page, shadow)
         self.lru_add(page)
@@ -224,7 +248,7 @@ class Memory(Clock):
     def to_swap_cache(self, page, number):
         slot = self.swap.slots[number]
         if slot.shadow is None:
-            self.change_nodes(self.swap_nodes.add(number))
+            self.tree_nodes.change(self.swap_nodes.add(number))
         slot.shadow = None
         slot.page = page
         page.slot = number
@@ -233,7 +257,7 @@ class Memory(Clock):
         """The slot keeps nothing of the page and is freed unless an entry names it."""
         number, page.slot = page.slot, None
         self.swap.slots[number].page = None
-        self.change_nodes(self.swap_nodes.remove(number))
+        self.tree_nodes.change(self.swap_nodes.remove(number))
         if not self.swap.slots[number].refs:
             self.swap.release(number)
 
@@ -258,6 +282,7 @@ class Memory(Clock):
     def swap_out(self, page):
         """The write is due, but waits for others in the plug of the thread, in one request with its neighbours."""
         page.writeback = True
+        self.bios.change(1)
         self.events["nr_vmscan_write"] += 1
         self.events["pswpout"] += 1
         self.events["pgpgout"] += 4
@@ -270,9 +295,17 @@ class Memory(Clock):
             self.flush_plug()
         plug.append([page])
 
+    def sg_pool(self, request):
+        """The cache that the list of a request's pages comes from: two fit into the request, or one and the list."""
+        entries = len(request) - 1
+        return self.sg_pools[max((entries - 1).bit_length() - 3, 0)] if entries > 1 else None
+
     def flush_plug(self):
         for request in self.running.plug:
             for page in request:
+                page.request = request if page is request[-1] else None
+                if page.request and self.sg_pool(request):
+                    self.sg_pool(request).change(1)
                 self.submit(self.devices[0], "write", page, (1 << 62) + page.slot)
         self.running.plug.clear()
 
@@ -293,6 +326,10 @@ class Memory(Clock):
                 self.lists[page.lru][page] = None
                 self.lists[page.lru].move_to_end(page, last=False)
                 self.events["pgrotated"] += 1
+        self.bios.change(-1)
+        if page.request and self.sg_pool(page.request):
+            self.sg_pool(page.request).change(-1)
+        page.request = None
 
     # ---- what can be seen from outside
 
@@ -312,7 +349,8 @@ class Memory(Clock):
         out["nr_mapped"] = sum(page.entry is not None for page in pages if page.file)
         out["nr_writeback"] = out["nr_zone_write_pending"] = sum(page.writeback for page in pages)
         out["nr_page_table_pages"] = len(self.tables)
-        out["nr_slab_reclaimable"] = len(self.slab) << SLAB_ORDER
+        out["nr_slab_reclaimable"] = self.tree_nodes.pages()
+        out["nr_slab_unreclaimable"] = sum(slabs.pages() for slabs in (self.bios, *self.sg_pools))
         return out
 
     def lru_order(self, lru):

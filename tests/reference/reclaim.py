@@ -55,6 +55,7 @@ class Reclaim(Memory):
         self.node_writeback = False
         self.kswapd = None
         self.kswapd_sleeping = self.kswapd_woken = False
+        self.kswapd_order = 0  # of the largest block that somebody missed
 
     # ---- how much of what (5)
 
@@ -346,11 +347,12 @@ class Reclaim(Memory):
 
     # ---- kswapd (3)
 
-    def balanced(self):
-        return self.zone.nr_free > self.zone.high
+    def balanced(self, order):
+        return self.zone.ok(order, self.zone.high)
 
-    def wake_kswapd(self):
-        if self.kswapd_sleeping and self.failures < MAX_FAILURES and not self.balanced():
+    def wake_kswapd(self, order=0):
+        self.kswapd_order = max(self.kswapd_order, order)
+        if self.kswapd_sleeping and self.failures < MAX_FAILURES and not self.balanced(order):
             self.rouse_kswapd()
 
     def rouse_kswapd(self):
@@ -358,36 +360,43 @@ class Reclaim(Memory):
         self.kswapd_woken = True
         self.wake(self.kswapd)
 
-    def may_sleep(self):
+    def may_sleep(self, order):
         if self.failures >= MAX_FAILURES:
             return True
-        if self.balanced():
+        if self.balanced(order):
             self.node_writeback = False
             return True
         return False
 
     def kswapd_main(self):
+        wanted = reached = 0
         while True:
-            yield from self.kswapd_sleep()
-            yield from self.balance()
+            yield from self.kswapd_sleep(wanted, reached)
+            wanted, self.kswapd_order = self.kswapd_order, 0
+            reached = yield from self.balance(wanted)
+            if reached >= wanted:
+                wanted = reached = self.kswapd_order
 
-    def kswapd_sleep(self):
+    def kswapd_sleep(self, wanted, reached):
+        """After a run for a block of order `wanted`, which went on for one of `reached`."""
         how = "high"
-        if self.may_sleep():
+        if self.may_sleep(reached):
+            self.wake_kcompactd(wanted)
             self.kswapd_sleeping, self.kswapd_woken = True, False
             yield from self.sleep(SECOND // 10)
             self.kswapd_sleeping = False
             if self.kswapd_woken:
                 how = "low"
-            elif self.may_sleep():
+                self.kswapd_order = max(self.kswapd_order, reached)
+            elif self.may_sleep(reached):
                 self.kswapd_sleeping = True
                 yield from self.sleep()
                 self.kswapd_sleeping = False
                 return
         self.events[f"kswapd_{how}_wmark_hit_quickly"] += 1
 
-    def balance(self):
-        """balance_pgdat (3.4)."""
+    def balance(self, order):
+        """balance_pgdat (3.4). The order it went on for: single pages are enough once it has reclaimed some."""
         sc = Control(kswapd=True, goal=max(self.zone.high, BATCH))
         self.events["pageoutrun"] += 1
         balanced = False
@@ -395,13 +404,15 @@ class Reclaim(Memory):
             self.zone.reclaim_active = True
             sc.priority = TOP_PRIORITY
             while sc.priority >= 1:
-                balanced = self.balanced()
+                balanced = self.balanced(order)
                 if balanced:
                     break
                 sc.may_writepage = True
                 yield from self.age_anon()
                 sc.scanned, before = 0, sc.reclaimed
                 yield from self.shrink_node(sc)
+                if order and sc.reclaimed >= 2 << order:
+                    order = 0
                 freed = sc.reclaimed - before
                 if max(sc.scanned, freed) < sc.goal or not freed:
                     sc.priority -= 1
@@ -412,3 +423,4 @@ class Reclaim(Memory):
             self.failures += 1
         self.zone.reclaim_active = False
         self.snapshot_refaults()
+        return order

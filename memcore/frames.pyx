@@ -75,12 +75,13 @@ cdef void free_frame(machine_t *m, pfn_t pfn) noexcept nogil:
 
 cdef void free_block(machine_t *m, pfn_t pfn, int order) noexcept nogil:
     cdef zone_t *z = &m.zones[m.frames[pfn].zone]
-    cdef int mt = get_pageblock_migratetype(z, pfn)
+    cdef int mt
     m.frames[pfn].flags = 0
     if order == 0:
         free_frame(m, pfn)
         return
     count(m, PGFREE, 1 << order)
+    mt = get_pageblock_migratetype(z, pfn)
     if order < PCP_ORDERS and z.block_type != NULL:
         pcp_free(z, m.frames, pfn, m.cpu, order, mt, not m.v61)
     else:
@@ -95,7 +96,8 @@ cdef void drain_all_pages(machine_t *m) noexcept nogil:
 
 
 cdef pfn_t alloc_memalloc(machine_t *m, int order, int mt) noexcept nogil:
-    """A block for what will free others (PF_MEMALLOC): from a zone above LOW, above MIN, or from the reserves."""
+    """A block for what will free others (PF_MEMALLOC): from a zone above LOW; else kswapd is told what was wanted, and it
+    comes from one above MIN, or from the reserves."""
     cdef node_t *here = &m.nodes[m.cpus[m.cpu].nid]
     cdef int i, zi, id, wmark = WMARK_LOW
     cdef pfn_t pfn

@@ -119,6 +119,28 @@ def test_slab_is_a_hit_of_its_node_too():
     assert lab.engine.zones()[0]["stat"]["numa_hit"] == read_ahead + 1
 
 
+@pytest.mark.parametrize(("cpus", "pages"), [(1, 2), (3, 2), (4, 4), (63, 4), (64, 8)])
+def test_slabs_grow_with_the_cpus(cpus, pages):
+    """Room for 8 objects, and 4 more each time the CPUs double; nodes have 576 bytes. (64 CPUs: 32 of them, 18,432.)"""
+    lab = Lab(machine(4096, cpus=cpus), a=[file(10)])
+    assert lab.do("a", op(Op.READ, 0, 1))["nr_slab_reclaimable"] == pages
+
+
+def test_writes_to_swap_hold_slab():
+    """Each page on its way has a bio of 256 bytes, 16 in a page of slab, of which nine stay. (Reclaim, which writes
+    several pages at once, needs lists of pages besides: tests/test_reference.py.)"""
+    lab = Lab(machine(2048, swap=[SwapDevice("64MiB", kind="hdd")]), a=[anon(1500)])
+    lab.do("a", store(range(1500)))
+    assert lab.counts()["nr_slab_unreclaimable"] == 0
+    for first, pages, slabs in ((0, 16, 1), (16, 1, 1), (17, 15, 0), (32, 1, 1)):
+        moved = lab.do("a", op(Op.PAGEOUT, first, pages))
+        assert (moved["pswpout"], moved["nr_slab_unreclaimable"]) == (pages, slabs)
+    lab.do("a", op(Op.PAGEOUT, 33, 190))
+    assert lab.counts()["nr_slab_unreclaimable"] == 14
+    lab.do("a", sleep(5 * SECOND))
+    assert lab.counts()["nr_slab_unreclaimable"] == 9
+
+
 def test_writes_in_flight_hold_slab():
     """Each bio takes 200 bytes, 16 in a page, and a list of pages of 4096 bytes, 8 in a slab of 8 pages."""
     lab = Lab(machine(4096, cpus=2, disk=Disk("hdd")), a=[file(2000, advice="random")])

@@ -218,7 +218,8 @@ def py_pcp(steps, kernel_blocks, int64_t low, bint v61):
 def py_mobility(steps, kernel_blocks, bint v61):
     """The same zone without per-CPU lists: (unmovable, movable, reclaimable pages free, fallbacks) after each step.
 
-    A step is (type, order) for a request, ("free", _) for the oldest block that is held.
+    A step is (type, order) for a request, ("refill", n) for n movable pages in a row, ("free", _) for the oldest block that
+    is held, ("spill", _) for the newest, out of a list of movable pages.
     """
     cdef zone_t z
     cdef page_t *frames = <page_t *> calloc(1 << 17, sizeof(page_t))
@@ -240,9 +241,15 @@ def py_mobility(steps, kernel_blocks, bint v61):
                 pfn = rmqueue_buddy(&z, frames, order, ("unmovable", "movable", "reclaimable").index(what), &stealing)
                 if pfn:
                     held.append((pfn, order))
+            elif what == "refill":
+                for _ in range(order):
+                    held.append((rmqueue_buddy(&z, frames, 0, MIGRATE_MOVABLE, &stealing), 0))
             elif what == "free" and held:
                 pfn, order = held.pop(0)
                 free_one_page(&z, frames, pfn, order, get_pageblock_migratetype(&z, pfn))
+            elif what == "spill":
+                pfn, order = held.pop()
+                free_one_page(&z, frames, pfn, order, MIGRATE_MOVABLE)
             zone_verify(&z, frames)
             free_pages = [0] * MIGRATE_TYPES
             for mt in range(MIGRATE_TYPES):

@@ -173,6 +173,39 @@ def test_6_12_leaves_the_rest_of_a_block_it_cannot_claim():
     assert last == (0, 0, 254, 1)
 
 
+def test_once_6_12_has_found_nothing_to_claim_it_takes_the_rest_of_a_refill_one_by_one():
+    """Of 64 and of 32 pages a claim is tried, once for ten pages; 6.1 takes all 100 at once."""
+    used_up = [("movable", 10)] * 7 + [("movable", 9), ("movable", 8), ("movable", 6)]
+    assert zone(*used_up, ("refill", 10), blocks=[(UNMOVABLE, 100)], v61=False)[-1] == (90, 0, 0, 2)
+    assert zone(*used_up, ("refill", 10), ("refill", 10), blocks=[(UNMOVABLE, 100)], v61=False)[-1] == (80, 0, 0, 4)
+    assert zone(*used_up, ("refill", 10), blocks=[(UNMOVABLE, 100)])[-1] == (0, 90, 0, 1)
+
+
+def test_a_page_block_full_of_pages_that_stay_is_claimed_for_them():
+    """Nothing in it is on an LRU list, so the 448 pages in use count for the kernel: it gets the other 64 too."""
+    left = [("movable", 10)] * 7 + [("movable", 9), ("movable", 8)]
+    assert zone(*left, ("unmovable", 0), blocks=[(RECLAIMABLE, 1)], v61=False)[-1] == (63, 0, 1, 1)
+
+
+def test_pages_spilled_from_a_list_return_to_its_type_in_6_1_and_to_their_blocks_in_6_12():
+    used_up = [("movable", 10)] * 7 + [("movable", 9), ("movable", 8), ("movable", 6)]
+    steps = [*used_up, ("movable", 0), ("spill", 0)]
+    assert zone(*steps, blocks=[(UNMOVABLE, 100)])[-1][:3] == (0, 100, 0)
+    assert zone(*steps, blocks=[(UNMOVABLE, 100)], v61=False)[-1][:3] == (100, 0, 0)
+
+
+def test_tree_nodes_are_reclaimable_and_page_tables_unmovable():
+    """Seven slabs of two pages are fetched at a time (of a batch of 15 pages), and 15 single pages."""
+    zone = Zone("Normal", 1, 65_535, 65_535, 65_535, 20_000, unmovable=300, reclaimable=300)
+    lab = Lab(Machine(nodes=[Node(zones=(zone,), cpus=1)], boot=NO_SLAB), kernel="6.1", a=(anon(8), file(8)))
+    lab.do("a", op(Op.READ, 8, 1))
+    unmovable, _, reclaimable = by_type(lab)
+    assert (unmovable, reclaimable) == (300, 300 - 14)
+    lab.do("a", store([0]))
+    unmovable, _, reclaimable = by_type(lab)
+    assert (unmovable, reclaimable) == (300 - 15, 300 - 14)
+
+
 STEPS = st.lists(st.tuples(st.sampled_from(["unmovable", "movable", "reclaimable", "free", "drain"]),
                            st.integers(0, 9)), max_size=60)  # fmt: skip
 

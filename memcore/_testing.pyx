@@ -12,15 +12,15 @@ from .lruvec cimport inactive_is_low, lru_note_cost, lruvec_t
 from .mm cimport file_ra_t
 from .mobility cimport rmqueue_buddy
 from .page cimport page_t
-from .pcp cimport (decay_pcp_high, drain_zone_pages, free_unref_page, pcp_alloc, pcp_free, pcp_pop,
-                   pcp_refill, pcp_verify, zone_init_pcp)
+from .pcp cimport (decay_pcp_high, drain_zone_pages, free_unref_page, pcp_alloc, pcp_pop, pcp_refill,
+                   pcp_verify, zone_init_pcp)
 from .psi cimport PSI_FREQ_NS, PSI_MEM_SOME, psi_t, psi_update_averages
 from .readahead cimport ra_init_size, ra_next_size
 from .scan_count cimport scan_fractions, stats_due, stop_rule
 from .swap_state cimport swapin_nr_pages
 from .topology cimport add_kernel_blocks
-from .types cimport (MAX_NR_ZONES, MIGRATE_MOVABLE, MIGRATE_RECLAIMABLE, MIGRATE_TYPES, MIGRATE_UNMOVABLE, NR_ORDERS,
-                     int64_t, pfn_t, uint32_t, uint64_t, uint8_t)
+from .types cimport (MAX_NR_ZONES, MIGRATE_MOVABLE, MIGRATE_TYPES, MIGRATE_UNMOVABLE, NR_ORDERS, int64_t, pfn_t,
+                     uint32_t, uint64_t, uint8_t)
 from .watermark cimport (WMARK_LOW, calculate_min_free_kbytes, isqrt, setup_lowmem_reserve, setup_zone_wmarks,
                          thp_min_free_kbytes, zone_batchsize)
 from .thread cimport latency_bucket
@@ -155,22 +155,19 @@ def py_latency_bucket(int64_t ns):
     return latency_bucket(ns)
 
 
+MIGRATETYPE_NAMES = ("unmovable", "movable", "reclaimable")
+
+
 # ---- one zone -------------------------------------------------------------------------------------------
 
 
 cdef int zone_step(zone_t *z, page_t *frames, str what, int n, list held, list pages, bint v612) except -1:
     cdef pfn_t pfn
-    cdef int mt
-    if what in ("kernel", "cache"):          # a block of order n, unmovable or reclaimable
-        mt = MIGRATE_UNMOVABLE if what == "kernel" else MIGRATE_RECLAIMABLE
-        held.append((pcp_alloc(z, frames, 0, n, mt, v612), n))
+    if what == "kernel":                     # an unmovable block of order n
+        held.append((pcp_alloc(z, frames, 0, n, MIGRATE_UNMOVABLE, v612), n))
     elif what == "free kernel":              # the n oldest of them
         for pfn, order in held[:n]:
-            mt = get_pageblock_migratetype(z, pfn)
-            if order == 0 and mt == MIGRATE_MOVABLE:
-                free_unref_page(z, frames, pfn, 0, v612)
-            else:
-                pcp_free(z, frames, pfn, 0, order, mt, v612)
+            free_unref_page(z, frames, pfn, 0, order, v612)
         del held[:n]
     elif what == "page":                     # n pages of a program
         for _ in range(n):
@@ -181,7 +178,7 @@ cdef int zone_step(zone_t *z, page_t *frames, str what, int n, list held, list p
             pages.append(pfn)
     elif what == "free page":
         for pfn in pages[:n]:
-            free_unref_page(z, frames, pfn, 0, v612)
+            free_unref_page(z, frames, pfn, 0, 0, v612)
         del pages[:n]
     elif what == "second":
         decay_pcp_high(z, frames, 0)
@@ -191,21 +188,26 @@ cdef int zone_step(zone_t *z, page_t *frames, str what, int n, list held, list p
     return pcp_verify(z, frames)
 
 
+cdef int begin_zone(zone_t *z, page_t *frames, kernel_blocks, bint v61) except -1:
+    """The zone of the doors below: 65,535 pages, of which 8,000 and those of the kernel's page blocks are free."""
+    if frames == NULL:
+        raise MemoryError("frames")
+    zone_init(z, 0, 2, 0, 1, 65_535, 65_535, 1)
+    z.v61 = v61
+    add_kernel_blocks(z, kernel_blocks)
+    return zone_init_free(z, frames, 8000 + kernel_free(z))
+
+
 def py_pcp(steps, kernel_blocks, int64_t low, bint v61):
-    """A zone of 65,535 pages, 8,000 and the kernel's free, with one CPU: (free, in the stack, in lists) after each step."""
+    """A zone (begin_zone) with one CPU: pages (free, in the stack, in lists) after each step."""
     cdef zone_t z
     cdef page_t *frames = <page_t *> calloc(1 << 17, sizeof(page_t))
     held, pages, out = [], [], []
     memset(&z, 0, sizeof(z))
-    if frames == NULL:
-        raise MemoryError("frames")
     try:
-        zone_init(&z, 0, 2, 0, 1, 65_535, 65_535, 1)
-        z.v61 = v61
-        add_kernel_blocks(&z, kernel_blocks)
+        begin_zone(&z, frames, kernel_blocks, v61)
         z.wmark[WMARK_LOW] = low
         zone_init_pcp(&z, 1, 0, not v61)
-        zone_init_free(&z, frames, 8000 + kernel_free(&z))
         for what, n in steps:
             zone_step(&z, frames, what, n, held, pages, not v61)
             out.append((z.nr_free, z.pcp[0].count, z.pcp[0].listed))
@@ -228,17 +230,12 @@ def py_mobility(steps, kernel_blocks, bint v61):
     cdef int i
     held, out = [], []
     memset(&z, 0, sizeof(z))
-    if frames == NULL:
-        raise MemoryError("frames")
     try:
-        zone_init(&z, 0, 2, 0, 1, 65_535, 65_535, 1)
-        z.v61 = v61
-        add_kernel_blocks(&z, kernel_blocks)
-        zone_init_free(&z, frames, 8000 + kernel_free(&z))
+        begin_zone(&z, frames, kernel_blocks, v61)
         for what, order in steps:
             stealing = False
-            if what in ("unmovable", "movable", "reclaimable"):
-                pfn = rmqueue_buddy(&z, frames, order, ("unmovable", "movable", "reclaimable").index(what), &stealing)
+            if what in MIGRATETYPE_NAMES:
+                pfn = rmqueue_buddy(&z, frames, order, MIGRATETYPE_NAMES.index(what), &stealing)
                 if pfn:
                     held.append((pfn, order))
             elif what == "refill":

@@ -75,7 +75,6 @@ cdef int64_t kernel_free(const zone_t *z) noexcept nogil
 cdef int64_t zone_layout(const zone_t *z, int64_t nr_free) noexcept nogil
 cdef int zone_init_free(zone_t *z, page_t *frames, int64_t nr_free) except -1
 cdef void zone_free(zone_t *z) noexcept nogil
-cdef void area_del(zone_t *z, page_t *frames, pfn_t pfn, int order) noexcept nogil
 cdef void change_area(zone_t *z, page_t *frames, pfn_t pfn, int mt) noexcept nogil
 cdef pfn_t take_block(zone_t *z, page_t *frames, int order, int mt) noexcept nogil
 cdef pfn_t split_block(zone_t *z, page_t *frames, pfn_t pfn, int o, int order, int mt) noexcept nogil

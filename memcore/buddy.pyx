@@ -65,7 +65,7 @@ cdef inline void area_add(zone_t *z, page_t *frames, pfn_t pfn, int order, int m
     a.nr_free += 1
 
 
-cdef void area_del(zone_t *z, page_t *frames, pfn_t pfn, int order) noexcept nogil:
+cdef inline void area_del(zone_t *z, page_t *frames, pfn_t pfn, int order) noexcept nogil:
     cdef page_t *p = &frames[pfn]
     cdef free_area_t *a = &z.free_area[(p.flags & PG_MIGRATETYPE) >> PG_MIGRATETYPE_SHIFT][order]
     cdef pfn_t *before = &frames[p.lru].swap if p.lru else &a.head

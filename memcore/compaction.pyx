@@ -108,14 +108,15 @@ cdef int64_t isolate_migratepages_block(machine_t *m, compact_control_t *cc, int
 cdef bint isolate_migratepages(machine_t *m, compact_control_t *cc) noexcept nogil:
     """Pages of the next page block that may have some. False: it gave none, or the free scanner is there already."""
     cdef zone_t *z = cc.zone
-    cdef int64_t pfn = cc.migrate_pfn, end
+    cdef int64_t pfn = cc.migrate_pfn, end, image
     cc.nr_migratepages = 0
     if pfn < z.held_end:
         # what the kernel holds since boot, in one go; behind its image it shares page blocks with programs, so that is
         # all there is to walk past
         end = min(z.held_end, cc.free_pfn)
-        cc.migrate_scanned += min(end - pfn, <int64_t> KERNEL_IMAGE_PAGES)
-        mm_charge(m, min(end - pfn, <int64_t> KERNEL_IMAGE_PAGES) * m.p.c_reclaim_skip)
+        image = min(end - pfn, <int64_t> KERNEL_IMAGE_PAGES)
+        cc.migrate_scanned += image
+        mm_charge(m, image * m.p.c_reclaim_skip)
         pfn = end
     end = block_end(z, pfn)
     while end <= cc.free_pfn and wholly_free(m, z, pfn & BLOCK_MASK):

@@ -9,7 +9,7 @@ from .machine cimport count, machine_t
 from .mobility cimport rmqueue_buddy
 from .node cimport node_t
 from .page cimport PG_BUDDY, PG_KERNEL, PG_LRU, PG_PCP, page_t
-from .pcp cimport drain_zone_pages, free_unref_page, pcp_alloc, pcp_free, pcp_pop, pcp_refill
+from .pcp cimport drain_zone_pages, free_unref_page, pcp_alloc, pcp_pop, pcp_refill
 from .types cimport (MAX_NR_ZONES, MIGRATE_MOVABLE, PCP_ORDERS, ZONE_NORMAL, MM_ENOMEM, MM_OK, pfn_t, uint8_t)
 from .vmstat cimport (NR_ZSPAGES, NUMA_FOREIGN, NUMA_HIT, NUMA_LOCAL, NUMA_MISS, NUMA_OTHER,
                       PGALLOC_DMA, PGFREE)
@@ -61,31 +61,24 @@ cdef void free_frame(machine_t *m, pfn_t pfn) noexcept nogil:
     """An order-0 frame goes to the running CPU's list of its zone."""
     cdef page_t *p = &m.frames[pfn]
     cdef zone_t *z = &m.zones[p.zone]
-    cdef int mt
     MM_BUG_ON(p.flags & (PG_BUDDY | PG_PCP | PG_LRU) != 0 or p.mapcount != 0)
     p.owner = 0
     p.pins = 0
     count(m, PGFREE, 1)
-    mt = get_pageblock_migratetype(z, pfn)
-    if mt == MIGRATE_MOVABLE:
-        free_unref_page(z, m.frames, pfn, m.cpu, not m.v61)
-    else:
-        pcp_free(z, m.frames, pfn, m.cpu, 0, mt, not m.v61)
+    free_unref_page(z, m.frames, pfn, m.cpu, 0, not m.v61)
 
 
 cdef void free_block(machine_t *m, pfn_t pfn, int order) noexcept nogil:
     cdef zone_t *z = &m.zones[m.frames[pfn].zone]
-    cdef int mt
     m.frames[pfn].flags = 0
     if order == 0:
         free_frame(m, pfn)
         return
     count(m, PGFREE, 1 << order)
-    mt = get_pageblock_migratetype(z, pfn)
     if order < PCP_ORDERS and z.block_type != NULL:
-        pcp_free(z, m.frames, pfn, m.cpu, order, mt, not m.v61)
+        free_unref_page(z, m.frames, pfn, m.cpu, order, not m.v61)
     else:
-        free_one_page(z, m.frames, pfn, order, mt)
+        free_one_page(z, m.frames, pfn, order, get_pageblock_migratetype(z, pfn))
 
 
 cdef void drain_all_pages(machine_t *m) noexcept nogil:

@@ -6,7 +6,7 @@ pages stay together. Programs, which do no lasting harm, are content with the sm
 Each time the watermarks of the zone are to rise (`fallbacks`), unless the page block was all free.
 """
 
-from .buddy cimport (area_del, change_area, get_pageblock_migratetype, per_cpu_pages_t, rmqueue_smallest,
+from .buddy cimport (change_area, get_pageblock_migratetype, per_cpu_pages_t, rmqueue_smallest,
                      set_pageblock_migratetype, smallest, split_block, take_block, zone_t)
 from .page cimport PG_BUDDY, PG_LRU, PG_PCP, page_t
 from .types cimport (MAX_ORDER, MIGRATE_MOVABLE, MIGRATE_RECLAIMABLE, MIGRATE_TYPES, MIGRATE_UNMOVABLE,
@@ -89,7 +89,7 @@ cdef pfn_t claim(zone_t *z, page_t *frames, int order, int mt) noexcept nogil:
         if claim_block(z, frames, pfn, mt):
             return rmqueue_smallest(z, frames, order, mt)
         if z.v61:
-            area_del(z, frames, pfn, o)
+            pfn = take_block(z, frames, o, found)
             return split_block(z, frames, pfn, o, order, mt)
     return 0
 

@@ -233,18 +233,20 @@ cdef void start_plug(machine_t *m) noexcept nogil:
     t.plugged = t.plug != NULL
 
 
+cdef inline bint joins(const machine_t *m, pfn_t before, pfn_t pfn, int pages) noexcept nogil:
+    # does a page belong to the request that has so many pages, `before` being its last?
+    return m.frames[pfn].swap == m.frames[before].swap + 1 and pages < MAX_SEGMENTS
+
+
 cdef void add_to_plug(machine_t *m, thread_t *t, pfn_t pfn) noexcept nogil:
     """blk_mq_submit_bio under a plug: joins the last request or begins one, and may flush before that."""
-    cdef swp_t slot = m.frames[pfn].swap
-    if (t.plug_count and slot == t.plug_last_slot + 1 and t.plug_last_pages < MAX_SEGMENTS
-            and t.plug_count < PLUG_PAGES):
+    if 0 < t.plug_count < PLUG_PAGES and joins(m, t.plug[t.plug_count - 1], pfn, t.plug_last_pages):
         t.plug_last_pages += 1
     else:
         if t.plug_requests >= PLUG_REQUESTS or t.plug_last_pages >= PLUG_FLUSH_PAGES or t.plug_count == PLUG_PAGES:
             flush_plug(m)
         t.plug_requests += 1
         t.plug_last_pages = 1
-    t.plug_last_slot = slot
     t.plug[t.plug_count] = pfn
     t.plug_count += 1
 
@@ -254,8 +256,7 @@ cdef void flush_plug(machine_t *m) noexcept nogil:
     cdef int i, pages = 0, pool
     for i in range(t.plug_count):
         pages += 1
-        if (i + 1 < t.plug_count and pages < MAX_SEGMENTS
-                and m.frames[t.plug[i + 1]].swap == m.frames[t.plug[i]].swap + 1):
+        if i + 1 < t.plug_count and joins(m, t.plug[i], t.plug[i + 1], pages):
             submit_swap_write(m, t.plug[i], IO_SWAP_WRITE)
             continue
         pool = sg_pool(pages)

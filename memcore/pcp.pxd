@@ -8,8 +8,7 @@ cdef int32_t pcp_half(const zone_t *z) noexcept nogil
 cdef void pcp_fill_half(zone_t *z, page_t *frames, int cpu, int mt) noexcept nogil
 cdef void pcp_refill(zone_t *z, page_t *frames, int cpu, bint v612) noexcept nogil
 cdef pfn_t pcp_alloc(zone_t *z, page_t *frames, int cpu, int order, int mt, bint v612) noexcept nogil
-cdef void pcp_free(zone_t *z, page_t *frames, pfn_t pfn, int cpu, int order, int mt, bint v612) noexcept nogil
-cdef void free_unref_page(zone_t *z, page_t *frames, pfn_t pfn, int cpu, bint v612) noexcept nogil
+cdef void free_unref_page(zone_t *z, page_t *frames, pfn_t pfn, int cpu, int order, bint v612) noexcept nogil
 cdef void decay_pcp_high(zone_t *z, page_t *frames, int cpu) noexcept nogil
 cdef void drain_zone_pages(zone_t *z, page_t *frames) noexcept nogil
 cdef int pcp_verify(zone_t *z, page_t *frames) except -1

@@ -8,8 +8,8 @@ needs one. What is freed goes to the list of its page block. The marks of a CPU 
 
 from libc.stdlib cimport calloc
 
-from .buddy cimport (free_bulk, free_one_page, per_cpu_pages_t, pcp_list_t, rmqueue_smallest, wmark_pages, zone_t,
-                     zone_watermark_ok)
+from .buddy cimport (free_bulk, free_one_page, get_pageblock_migratetype, per_cpu_pages_t, pcp_list_t, rmqueue_smallest,
+                     wmark_pages, zone_t, zone_watermark_ok)
 from .mobility cimport rmqueue_buddy, rmqueue_bulk
 from .page cimport PG_PCP, page_t
 from .types cimport (MAX_NR_ZONES, MIGRATE_MOVABLE, MIGRATE_TYPES, NR_PCP_LISTS, PCP_ORDERS, int32_t, int64_t, pfn_t)
@@ -234,16 +234,14 @@ cdef inline void free_unref_commit(zone_t *z, page_t *frames, int cpu, int order
         z.below_high = False
 
 
-cdef void free_unref_page(zone_t *z, page_t *frames, pfn_t pfn, int cpu, bint v612) noexcept nogil:
-    """A program's page goes to the CPU's list (free_unref_page_commit)."""
-    frames[pfn].flags = PG_PCP
-    pcp_push(&z.pcp[cpu], pfn)
-    free_unref_commit(z, frames, cpu, 0, MIGRATE_MOVABLE, v612)
-
-
-cdef void pcp_free(zone_t *z, page_t *frames, pfn_t pfn, int cpu, int order, int mt, bint v612) noexcept nogil:
-    """A block goes to the list of the type of its page block; not for movable single pages."""
-    pcp_list_add(&z.pcp[cpu], frames, pfn, order, mt, True)
+cdef void free_unref_page(zone_t *z, page_t *frames, pfn_t pfn, int cpu, int order, bint v612) noexcept nogil:
+    """A block goes to the CPU's list of the type that its page block has (free_unref_page_commit)."""
+    cdef int mt = get_pageblock_migratetype(z, pfn)
+    if order == 0 and mt == MIGRATE_MOVABLE:
+        frames[pfn].flags = PG_PCP
+        pcp_push(&z.pcp[cpu], pfn)
+    else:
+        pcp_list_add(&z.pcp[cpu], frames, pfn, order, mt, True)
     free_unref_commit(z, frames, cpu, order, pindex(order, mt), v612)
 
 

@@ -109,7 +109,6 @@ ctypedef struct thread_t:
     int32_t plug_count
     int32_t plug_requests        # that they make, neighbours on the device being one
     int32_t plug_last_pages      # of the last of those
-    uint32_t plug_last_slot
 
 
 cdef inline int latency_bucket(ns_t ns) noexcept nogil:

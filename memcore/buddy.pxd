@@ -1,5 +1,5 @@
 # Physical memory of one zone: free blocks by order, per-CPU lists, watermarks.
-from .page cimport page_t
+from .page cimport PG_PCP, page_t
 from .types cimport (MAX_NR_ZONES, MIGRATE_MOVABLE, MIGRATE_TYPES, NR_ORDERS, NR_PCP_LISTS, PAGEBLOCK_ORDER, int32_t,
                      int64_t, nid_t, pfn_t, uint64_t, uint8_t)
 from .vmstat cimport NR_ZONE_STATS
@@ -78,12 +78,21 @@ cdef void zone_free(zone_t *z) noexcept nogil
 cdef void change_area(zone_t *z, page_t *frames, pfn_t pfn, int mt) noexcept nogil
 cdef pfn_t take_block(zone_t *z, page_t *frames, int order, int mt) noexcept nogil
 cdef pfn_t split_block(zone_t *z, page_t *frames, pfn_t pfn, int o, int order, int mt) noexcept nogil
-cdef int smallest(const zone_t *z, int order, int mt) noexcept nogil
 cdef pfn_t rmqueue_smallest(zone_t *z, page_t *frames, int order, int mt) noexcept nogil
+cdef int32_t rmqueue_movable(zone_t *z, page_t *frames, per_cpu_pages_t *p, int32_t n) noexcept nogil
 cdef void free_one_page(zone_t *z, page_t *frames, pfn_t pfn, int order, int mt) noexcept nogil
 cdef int32_t free_bulk(zone_t *z, page_t *frames, per_cpu_pages_t *p, int32_t n) noexcept nogil
 cdef bint isolate_free_page(zone_t *z, page_t *frames, pfn_t pfn) noexcept nogil
 cdef int zone_verify(zone_t *z, page_t *frames) except -1
+
+
+cdef inline void pcp_put_cold(zone_t *z, page_t *frames, per_cpu_pages_t *p, pfn_t pfn) noexcept nogil:
+    # the kernel appends, so pages leave in the order the buddy gave them: fill from below
+    frames[pfn].flags = PG_PCP
+    frames[pfn].zone = <uint8_t> z.id
+    p.bottom = (p.cap if p.bottom == 0 else p.bottom) - 1
+    p.pages[p.bottom] = pfn
+    p.count += 1
 
 
 cdef inline int64_t block_number(const zone_t *z, int64_t pfn) noexcept nogil:

@@ -173,7 +173,7 @@ cdef pfn_t take_block(zone_t *z, page_t *frames, int order, int mt) noexcept nog
     return pfn
 
 
-cdef int smallest(const zone_t *z, int order, int mt) noexcept nogil:
+cdef inline int smallest(const zone_t *z, int order, int mt) noexcept nogil:
     # the order of the smallest block that holds one of `order`; above MAX_ORDER if there is none
     while order <= MAX_ORDER and z.free_area[mt][order].nr_free == 0:
         order += 1
@@ -227,6 +227,25 @@ cdef bint isolate_free_page(zone_t *z, page_t *frames, pfn_t pfn) noexcept nogil
     area_del(z, frames, pfn, order)
     z.nr_free -= 1 << order
     return True
+
+
+cdef int32_t rmqueue_movable(zone_t *z, page_t *frames, per_cpu_pages_t *p, int32_t n) noexcept nogil:
+    """Up to n movable pages onto a CPU's stack, as far as their own free lists go; how many."""
+    cdef int32_t left = n
+    cdef int o, order, i
+    cdef pfn_t pfn
+    while left > 0:
+        # page by page the kernel would split the smallest block from its start: take what is wanted of it in one go
+        o = order = smallest(z, 0, MIGRATE_MOVABLE)
+        if o > MAX_ORDER:
+            break
+        while 1 << order > left:
+            order -= 1
+        pfn = split_block(z, frames, take_block(z, frames, o, MIGRATE_MOVABLE), o, order, MIGRATE_MOVABLE)
+        for i in range(1 << order):
+            pcp_put_cold(z, frames, p, pfn + i)
+        left -= 1 << order
+    return n - left
 
 
 cdef int32_t free_bulk(zone_t *z, page_t *frames, per_cpu_pages_t *p, int32_t n) noexcept nogil:

@@ -6,11 +6,11 @@ pages stay together. Programs, which do no lasting harm, are content with the sm
 Each time the watermarks of the zone are to rise (`fallbacks`), unless the page block was all free.
 """
 
-from .buddy cimport (change_area, get_pageblock_migratetype, per_cpu_pages_t, rmqueue_smallest,
-                     set_pageblock_migratetype, smallest, split_block, take_block, zone_t)
-from .page cimport PG_BUDDY, PG_LRU, PG_PCP, page_t
+from .buddy cimport (change_area, get_pageblock_migratetype, pcp_put_cold, per_cpu_pages_t, rmqueue_movable,
+                     rmqueue_smallest, set_pageblock_migratetype, split_block, take_block, zone_t)
+from .page cimport PG_BUDDY, PG_LRU, page_t
 from .types cimport (MAX_ORDER, MIGRATE_MOVABLE, MIGRATE_RECLAIMABLE, MIGRATE_TYPES, MIGRATE_UNMOVABLE,
-                     PAGEBLOCK_ORDER, PAGEBLOCK_PAGES, int32_t, int64_t, pfn_t, uint8_t)
+                     PAGEBLOCK_ORDER, PAGEBLOCK_PAGES, int32_t, int64_t, pfn_t)
 
 cdef int[MIGRATE_TYPES][2] fallbacks
 fallbacks[MIGRATE_UNMOVABLE] = [MIGRATE_RECLAIMABLE, MIGRATE_MOVABLE]
@@ -129,28 +129,13 @@ cdef pfn_t rmqueue_buddy(zone_t *z, page_t *frames, int order, int mt, bint *ste
 
 
 cdef void rmqueue_bulk(zone_t *z, page_t *frames, per_cpu_pages_t *p, int32_t n) noexcept nogil:
-    """n pages for programs onto a CPU's stack."""
-    cdef int o, order, i
+    """n pages for programs onto a CPU's stack; those of other types are a fallback each."""
     cdef pfn_t pfn
     cdef bint stealing = False
+    n -= rmqueue_movable(z, frames, p, n)
     while n > 0:
-        # page by page the kernel would split the smallest block from its start: take what is wanted of it in one go
-        o = smallest(z, 0, MIGRATE_MOVABLE)
-        if o > MAX_ORDER or stealing:
-            order = 0            # perhaps of another type, where each page is a fallback of its own
-            pfn = rmqueue_buddy(z, frames, 0, MIGRATE_MOVABLE, &stealing)
-            if pfn == 0:
-                break
-        else:
-            order = o
-            while 1 << order > n:
-                order -= 1
-            pfn = split_block(z, frames, take_block(z, frames, o, MIGRATE_MOVABLE), o, order, MIGRATE_MOVABLE)
-        for i in range(1 << order):
-            frames[pfn + i].flags = PG_PCP
-            frames[pfn + i].zone = <uint8_t> z.id
-            # the kernel appends, so pages leave in the order the buddy gave them: fill from below
-            p.bottom = (p.cap if p.bottom == 0 else p.bottom) - 1
-            p.pages[p.bottom] = pfn + i
-        p.count += 1 << order
-        n -= 1 << order
+        pfn = rmqueue_buddy(z, frames, 0, MIGRATE_MOVABLE, &stealing)
+        if pfn == 0:
+            break
+        pcp_put_cold(z, frames, p, pfn)
+        n -= 1
